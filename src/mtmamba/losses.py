@@ -21,7 +21,7 @@ IGNORE = 255
 """The value of a target's pixel that neither trains nor counts."""
 
 EDGE_POSITIVE_WEIGHT = 0.95
-"""Weight of an edge pixel in :func:`balanced_binary_cross_entropy`; a pixel without an edge weighs the rest."""
+"""Weight of an edge's pixel in :func:`balanced_binary_cross_entropy`; any other pixel weighs the rest."""
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -41,8 +41,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Two-class cross-entropy in which both classes weigh the same, for saliency.
 
-    A pixel of class 0 is weighted by the batch's share of positives, one of class 1 by the share of negatives;
-    the sum over valid pixels is divided by their number (not by the sum of the weights).
+    A pixel of class 0 is weighted by the batch's share of positives, one of class 1 by the share of
+    negatives; the sum over valid pixels is divided by their number (not by the sum of the weights).
 
     Args:
         logits: (B, 2, H, W).
@@ -83,7 +83,7 @@ def balanced_binary_cross_entropy(
 
 
 def normals_l1(prediction: Tensor, target: Tensor) -> Tensor:
-    """L1 between the prediction, scaled to unit length, and the target: summed over channels, mean over pixels.
+    """L1 between the prediction, scaled to unit length, and the target: sum over channels, mean over pixels.
 
     Args:
         prediction: (B, 3, H, W), of any length.
@@ -154,7 +154,7 @@ class MultiTaskLoss(nn.Module):
         self.reduction = reduction
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Scalar losses by task -> scalar. Raises ValueError where the tasks are not those it was built for."""
+        """Scalar losses by task -> scalar. ValueError where the tasks are not those it was built for."""
         if set(losses) != set(self.weights):
             raise ValueError(f"losses of {sorted(losses)}; expected those of {sorted(self.weights)}")
         terms = []

@@ -1,4 +1,4 @@
-"""Metrics pooled over every pixel of a set: the same whatever the batches, and the same on one device or many.
+"""Metrics pooled over every pixel of a set: the same whatever the batches, on one device or many.
 
 Each is a :class:`torchmetrics.Metric` with ``update(logits, target)`` and ``compute() -> {key: 0-d tensor}``.
 Shares (IoU, accuracy, F, "within") are fractions between 0 and 1. A value is NaN if no valid pixel was seen.

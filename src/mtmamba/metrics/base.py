@@ -84,10 +84,11 @@ class DenseMetric(Metric):
         try:
             return super()._apply(fn, exclude_state)
         except TypeError:  # the device has no float64
-            for states in (self._defaults, self.__dict__):
-                for key in self._defaults:
-                    if states[key].dtype == torch.float64:
-                        states[key] = states[key].float()
+            states: list[dict[str, Any]] = [self._defaults, self.__dict__]
+            for values in states:
+                values.update(
+                    {k: values[k].float() for k in self._defaults if values[k].dtype == torch.float64}
+                )
             return super()._apply(fn, exclude_state)
 
 

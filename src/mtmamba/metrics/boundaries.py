@@ -16,8 +16,8 @@ THRESHOLDS = 99  # 0.01, 0.02, ..., 0.99
 class PixelBoundaryMetric(DenseMetric):
     """``pixelF`` and ``loss`` of edges, pooled over valid pixels.
 
-    - ``pixelF``: the largest F1 over the cuts sigmoid(logit) >= 0.01, 0.02, ..., 0.99, pixel against pixel: no
-      thinning and no tolerance. It is not the odsF that papers report, and is lower.
+    - ``pixelF``: the largest F1 over the cuts sigmoid(logit) >= 0.01, 0.02, ..., 0.99, pixel against pixel:
+      no thinning and no tolerance. It is not the odsF that papers report, and is lower.
     - ``loss``: the balanced binary cross-entropy of training, its mean over the set's valid pixels.
 
     A target above 0.5 is an edge.

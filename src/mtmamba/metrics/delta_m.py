@@ -9,7 +9,7 @@ from collections.abc import Mapping
 def delta_m(
     results: Mapping[str, float], baseline: Mapping[str, float], higher_is_better: Mapping[str, bool]
 ) -> float:
-    """The mean over tasks of the relative change against the baseline, signed so that more is better, in percent.
+    """The mean over tasks of the change relative to the baseline, in percent, signed so that more is better.
 
     Delta_m = 100/T sum_t s_t (M_t - B_t) / B_t, with s_t = 1 where a higher number is better, else -1
     (Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019).
@@ -20,11 +20,12 @@ def delta_m(
         higher_is_better: per task.
 
     Raises:
-        ValueError: without a task, or where a task of ``results`` has no baseline, a baseline of 0 or one that
-            is not finite, or no direction.
+        ValueError: without a task, or where a task of ``results`` has no baseline, a baseline of 0 or one
+            that is not finite, or no direction.
 
     Example:
-        >>> delta_m({"semseg": 55.0, "depth": 0.45}, {"semseg": 50.0, "depth": 0.5}, {"semseg": True, "depth": False})
+        >>> single = {"semseg": 50.0, "depth": 0.5}
+        >>> delta_m({"semseg": 55.0, "depth": 0.45}, single, {"semseg": True, "depth": False})
         10.0
     """
     if not results:

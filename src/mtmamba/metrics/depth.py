@@ -15,12 +15,13 @@ SMALLEST = 1e-9
 
 
 class DepthMetric(DenseMetric):
-    """``rmse``, ``log_rmse``, ``abs_rel``, ``sq_rel``, ``delta1``, ``delta2``, ``delta3``, each pooled over pixels.
+    """``rmse``, ``log_rmse``, ``abs_rel``, ``sq_rel``, ``delta1``, ``delta2``, ``delta3``.
 
     A pixel counts where the target is above 0, is not 255 and, if there is one, is below ``max_value``.
 
-    With prediction p, raised to above 0, and target g: rmse = sqrt(mean (p-g)^2); log_rmse the same of natural
-    logarithms; abs_rel = mean |p-g|/g; sq_rel = mean (p-g)^2/g; delta_k = share where max(p/g, g/p) < 1.25^k.
+    With prediction p, raised to above 0, and target g: rmse = sqrt(mean (p-g)^2); log_rmse is the
+    same of natural logarithms; abs_rel = mean |p-g|/g; sq_rel = mean (p-g)^2/g; delta_k is the share of
+    pixels where max(p/g, g/p) < 1.25^k. Each is pooled over pixels.
 
     Args:
         name: of the task, for messages.

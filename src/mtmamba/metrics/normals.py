@@ -16,12 +16,12 @@ BINS_PER_DEGREE = 100
 
 
 class NormalsMetric(DenseMetric):
-    """``mean`` and ``median`` angle in degrees; ``within_11.25``, ``within_22.5``, ``within_30`` as fractions.
+    """``mean`` and ``median`` angle in degrees; ``within_11.25``, ``within_22.5``, ``within_30``: fractions.
 
     The angle between prediction p and target g, both of unit length, is 2 atan2(|p-g|, |p+g|), which stays
-    precise at small angles where the arc cosine does not. Mean and shares are exact. The median is read from a
-    histogram of 0.01 degree bins (linear within the bin): within 0.01 degree of the exact one unless the pixels
-    around the middle leave a gap, where any value in it is a median.
+    precise at small angles where the arc cosine does not. Mean and shares are exact. The median is read
+    from a histogram of 0.01 degree bins (linear within the bin): within 0.01 degree of the exact one unless
+    the pixels around the middle leave a gap, where any value in it is a median.
 
     Args:
         name: of the task, for messages.

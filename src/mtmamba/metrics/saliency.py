@@ -20,9 +20,10 @@ class SaliencyMetric(DenseMetric):
     F = (1 + b2) P R / (b2 P + R), b2 = 0.3, with precision P and recall R pooled over the set's pixels.
 
     - ``maxF``: the largest F over the 255 cuts p >= k/256, k = 1..255.
-    - ``maxF_published``: what the published code computes: it takes the sigmoid of p, once more, and cuts that at
-      0.05, 0.10, ..., 0.95. The sigmoid of a probability lies between 0.5 and 0.731, so only four cuts act
-      (p >= 0.2007, 0.4055, 0.6190, 0.8473) beside "everything" and "nothing". Published maxF are comparable to this.
+    - ``maxF_published``: what the published code computes: it takes the sigmoid of p, once more, and cuts
+      that at 0.05, 0.10, ..., 0.95. The sigmoid of a probability lies between 0.5 and 0.731, so only four
+      cuts act (p >= 0.2007, 0.4055, 0.6190, 0.8473) beside "everything" and "nothing". Published maxF are
+      comparable to this.
     - ``mae``: mean |p - target|.
 
     Args:

@@ -1,6 +1,7 @@
 """The contract of a task, and the registry of its kinds.
 
-B batch, C channels, H x W pixels. Target: the truth as a batch brings it. Map: the form people read, see `decode`.
+B batch, C channels, H x W pixels. Target: the truth, as a batch brings it. Map: what people
+read, as `decode` makes it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Task(ABC):
     """One dense prediction: what it is, how it trains, how it is judged and how it looks.
 
     Instances are immutable, comparable, hashable and picklable. To add a kind of task, subclass (as a frozen
-    dataclass if it has options of its own), and write the abstract methods; the rest has defaults. The new kind
-    is known to :meth:`from_config` by its class name from then on.
+    dataclass if it has options of its own), and write the abstract methods; the rest has defaults. The new
+    kind is known to :meth:`from_config` by its class name from then on.
 
     Attributes:
         name: key of the task in batches, predictions and results.
@@ -61,7 +62,8 @@ class Task(ABC):
             raise ValueError(
                 f"{known.__module__} has a task called {cls.__name__}; choose another class name"
             )
-        _KINDS[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):
+            _KINDS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -72,7 +74,7 @@ class Task(ABC):
     # Targets
 
     def rescale(self, target: Tensor, factor: float) -> Tensor:
-        """Correct the values of a target that was enlarged, with its image, by ``factor``. Default: as they are."""
+        """Correct the values of a target enlarged, with its image, by ``factor``. Default: as they are."""
         return target
 
     def hflip(self, target: Tensor) -> Tensor:
@@ -80,13 +82,13 @@ class Task(ABC):
         return target
 
     def prepare(self, target: Tensor) -> Tensor:
-        """Mark pixels that do not count with 255, just before the loss. With or without batch. Default: none."""
+        """Mark pixels that do not count by 255, before the loss; with batch or without. Default: none."""
         return target
 
     # Learning
 
     def check(self, logits: Tensor, target: Tensor) -> None:
-        """Raise a ValueError unless logits are (B, channels, H, W) and the prepared target is as :attr:`labels` says."""
+        """Raise a ValueError unless logits are (B, channels, H, W) and the target as :attr:`labels` says."""
         check_shapes(self.name, self.channels, logits, target, labels=self.labels)
 
     @abstractmethod
@@ -99,7 +101,7 @@ class Task(ABC):
 
     @abstractmethod
     def metric(self) -> Metric:
-        """A new metric: ``update(logits, target)`` with a prepared target, ``compute() -> {key: 0-d tensor}``."""
+        """A new metric: ``update(logits, prepared target)`` and ``compute() -> {key: 0-d tensor}``."""
 
     @abstractmethod
     def constant(self, targets: Iterable[Tensor]) -> Tensor:
@@ -116,7 +118,7 @@ class Task(ABC):
         """Logits (B, channels, H, W) -> maps (B, H, W), or (B, C, H, W) where a pixel has several values."""
 
     def target_to_map(self, target: Tensor) -> Tensor:
-        """A target without batch -> map as :meth:`decode` gives it, (H, W) or (C, H, W), in which 255 stays."""
+        """A target without batch -> map as :meth:`decode` has it, (H, W) or (C, H, W), in which 255 stays."""
         return target[0] if target.ndim == 3 and target.shape[0] == 1 else target
 
     def limits(self, decoded: Tensor | np.ndarray) -> Limits | None:
@@ -147,7 +149,7 @@ class Task(ABC):
         return []
 
     def save(self, decoded: Tensor | np.ndarray, stem: Path) -> list[Path]:
-        """Write one map to files whose names begin with ``stem``. Default: float32 .npy, and its colours as .png.
+        """Write one map to ``stem`` and an extension. Default: .npy in float32, and its colours as .png.
 
         Returns:
             The files written. Folders are made where needed.
@@ -193,6 +195,11 @@ def as_array(decoded: Tensor | np.ndarray) -> np.ndarray:
         decoded = decoded.detach().cpu()
         return (decoded.float() if decoded.is_floating_point() else decoded).numpy()
     return np.asarray(decoded)
+
+
+def is_valid(values: np.ndarray) -> np.ndarray:
+    """Where values are finite and not 255."""
+    return np.isfinite(values) & (values != IGNORE)
 
 
 def as_plane(name: str, decoded: Tensor | np.ndarray) -> np.ndarray:

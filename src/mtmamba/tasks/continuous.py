@@ -17,7 +17,7 @@ from mtmamba import losses, metrics
 from mtmamba.losses import IGNORE
 from mtmamba.metrics.depth import SMALLEST
 from mtmamba.tasks import colors, files
-from mtmamba.tasks.base import Limits, Task, as_plane, as_planes, mean_of_valid
+from mtmamba.tasks.base import Limits, Task, as_plane, as_planes, is_valid, mean_of_valid
 from mtmamba.tasks.colors import RGB
 
 
@@ -25,8 +25,9 @@ from mtmamba.tasks.colors import RGB
 class Depth(Task):
     """Distance, or disparity. Targets are float (B, 1, H, W), 255 ignored; maps are (B, H, W), above 0.
 
-    Before :meth:`prepare`, a depth of 0 is one that was not measured. Disparities are left as they are: 0 is the sky
-    and trains, as do the -1 of Cityscapes' missing pixels in the published recipe; neither counts in the metric.
+    Before :meth:`prepare`, a depth of 0 is one that was not measured. Disparities are left as they are: 0
+    is the sky and trains, as do the -1 of Cityscapes' missing pixels in the published recipe; neither
+    counts in the metric.
 
     Attributes:
         disparity: whether values shrink with distance; ``fill`` should be 255 then, as 0 is a value.
@@ -54,7 +55,7 @@ class Depth(Task):
         return "viridis" if self.disparity else "viridis_r"
 
     def rescale(self, target: Tensor, factor: float) -> Tensor:
-        """Enlarging an image brings the scene nearer: depth is divided by the factor, disparity multiplied."""
+        """Enlarging brings the scene nearer: depth is divided by the factor, disparity multiplied by it."""
         scaled = target * factor if self.disparity else target / factor
         return torch.where((target > 0) & (target != IGNORE), scaled, target)
 
@@ -103,8 +104,8 @@ class Depth(Task):
     def save(self, decoded: Tensor | np.ndarray, stem: Path) -> list[Path]:
         """``stem``.npy in float32, and ``stem``.png in 16 bits.
 
-        The PNG holds 1000 times the depth (millimetres, up to 65.535 m), or as Cityscapes 256 times the disparity
-        plus 1; 0 is ignored or not above 0.
+        The PNG holds 1000 times the depth (millimetres, up to 65.535 m), or as Cityscapes 256 times the
+        disparity plus 1; 0 is ignored or not above 0.
         """
         plane, valid = self._plane(decoded)
         numbers = plane * 256 + 1 if self.disparity else plane * 1000
@@ -113,12 +114,12 @@ class Depth(Task):
 
     def _plane(self, decoded: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         plane = as_plane(self.name, decoded).astype(np.float32)
-        return plane, np.isfinite(plane) & (plane > 0) & (plane != IGNORE)
+        return plane, is_valid(plane) & (plane > 0)
 
 
 @dataclass(frozen=True)
 class Normals(Task):
-    """Surface normals. Targets are float (B, 3, H, W), a pixel ignored where any is 255; maps are unit vectors.
+    """Surface normals. Targets are float (B, 3, H, W), ignored where any is 255; maps are unit vectors.
 
     Before :meth:`prepare`, a vector of zero length is one that was not measured.
     """
@@ -166,9 +167,9 @@ class Normals(Task):
     def colorize(self, decoded: Tensor | np.ndarray, *, limits: Limits | None = None) -> Tensor:
         """(n + 1) / 2 as red, green and blue; black where ignored or of zero length."""
         planes = as_planes(self.name, decoded, 3)
-        valid = (planes != IGNORE).all(axis=0) & (planes != 0).any(axis=0)
-        rgb = ((planes + 1) / 2 * 255).round().clip(0, 255)
-        return torch.from_numpy(np.where(valid, rgb, 0).astype(np.uint8).transpose(1, 2, 0).copy())
+        valid = is_valid(planes).all(axis=0) & (planes != 0).any(axis=0)
+        rgb = (np.where(valid, planes, -1) + 1) / 2 * 255
+        return torch.from_numpy(rgb.round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy())
 
     def legend(
         self, present: Collection[int] | None = None, limits: Limits | None = None
@@ -202,6 +203,12 @@ class Regression(Task):
 
     color_map: ClassVar[str] = "cividis"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.display
+        if not low < high:
+            raise ValueError(f"{self.name}: display goes from {low} to {high}")
+
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """:func:`mtmamba.losses.regression_l1`."""
         self.check(logits, target)
@@ -228,14 +235,14 @@ class Regression(Task):
         return self.display
 
     def colorize(self, decoded: Tensor | np.ndarray, *, limits: Limits | None = None) -> Tensor:
-        """Three channels are red, green and blue; else the mean of the channels in colours. Black where ignored."""
+        """Three channels as red, green and blue; else the channels' mean by colour. Black where ignored."""
         planes = as_planes(self.name, decoded, self.channels)
-        valid = (planes != IGNORE).all(axis=0)
+        valid = np.all(is_valid(planes), axis=0)
         low, high = limits or self.display
         if self.channels != 3:
             return torch.from_numpy(colors.paint(planes.mean(axis=0), valid, (low, high), self.color_map))
-        rgb = ((planes - low) / (high - low)).clip(0, 1) * 255
-        return torch.from_numpy(np.where(valid, rgb.round(), 0).astype(np.uint8).transpose(1, 2, 0).copy())
+        rgb = ((np.where(valid, planes, low) - low) / (high - low)).clip(0, 1) * 255
+        return torch.from_numpy(rgb.round().astype(np.uint8).transpose(1, 2, 0).copy())
 
     def legend(
         self, present: Collection[int] | None = None, limits: Limits | None = None

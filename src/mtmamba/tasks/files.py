@@ -16,7 +16,9 @@ def write_npy(array: np.ndarray, stem: Path) -> Path:
 
 
 def write_png(array: np.ndarray, stem: Path, palette: Sequence[int] | None = None) -> Path:
-    """Write ``stem``.png: uint8 (H, W) grey, or by index into a palette r, g, b, r, g, b...; uint16 (H, W); or RGB.
+    """Write ``stem``.png from uint8 (H, W), uint16 (H, W) or uint8 (H, W, 3).
+
+    With a palette (r, g, b, r, g, b, ...) the numbers of uint8 (H, W) are indices into it.
 
     Returns the path; OSError that names it if that fails.
     """

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from mtmamba import losses, metrics
 from mtmamba.losses import IGNORE
 from mtmamba.tasks import colors, files
-from mtmamba.tasks.base import Limits, Task, as_plane, mean_of_valid
+from mtmamba.tasks.base import Limits, Task, as_plane, is_valid, mean_of_valid
 from mtmamba.tasks.colors import RGB
 
 
@@ -26,7 +26,8 @@ class Segmentation(Task):
     Attributes:
         class_names: one per channel, each different; "class 0", "class 1", ... by default.
         colors: one "#rrggbb" per channel; PASCAL VOC's colour map by default. Ignored pixels are black.
-        empty_is_ignored: a target with nothing but background (class 0) does not count at all, as in human parsing.
+        empty_is_ignored: a target with nothing but background (class 0) does not count at all, as in human
+            parsing.
     """
 
     name: str = "semseg"
@@ -118,7 +119,7 @@ class _Probability(Task):
         """Light for 0, dark for 1; black where ignored."""
         plane = as_plane(self.name, decoded)
         return torch.from_numpy(
-            colors.paint(plane, plane != IGNORE, limits or self.limits(decoded), self.color_map)
+            colors.paint(plane, is_valid(plane), limits or self.limits(decoded), self.color_map)
         )
 
     def legend(
@@ -135,7 +136,7 @@ class _Probability(Task):
 
 @dataclass(frozen=True)
 class Saliency(_Probability):
-    """What catches the eye. Targets are int64 (B, H, W): 0, 1, 255 ignored; maps are probabilities (B, H, W)."""
+    """What catches the eye. Targets are int64 (B, H, W), 255 ignored; maps are probabilities (B, H, W)."""
 
     name: str = "saliency"
     channels: int = 2
