@@ -1,0 +1,345 @@
+"""Plausible rooms by chance: shell, camera, openings, people, furniture, light, in that order."""
+
+import math
+
+from . import furniture, palette, people
+from .classes import (
+    BALL, BED, BOX, CEILING, CHAIR, DOOR, FLOOR, LAMP, PICTURE, PLANT, RUG, SHELF, SOFA, TABLE, WALL, WINDOW,
+)  # fmt: skip
+from .dice import Dice
+from .furniture import Size
+from .palette import Palette
+from .plan import BACK, LEFT, RIGHT, Plan
+from .scene import LAMP_LIGHT, SUN_LIGHT, WINDOW_LIGHT, Camera, Group, Light, Scene, Vector
+
+
+class _Sampler:
+    """Builds one scene; holds what its steps share."""
+
+    def __init__(self, dice: Dice) -> None:
+        self.dice = dice
+        extent = (dice.uniform(3.2, 5.6), dice.uniform(4.2, 7.0), dice.uniform(2.4, 3.0))
+        self.scene = Scene(extent)
+        self.look: Palette = palette.palette(dice)
+        self.day = dice.chance(0.7)
+        self.plan = Plan(extent, dice)
+        self.people = dice.weighted([0, 1, 2, 3], [0.2, 0.42, 0.26, 0.12])
+
+    def build(self) -> Scene:
+        """All steps."""
+        self._shell()
+        self._camera()
+        self._openings()
+        standing = sum(self.dice.chance(0.62) for _ in range(self.people))
+        self._standing(standing)
+        self._furniture(self.people - standing)
+        self._light()
+        return self.scene
+
+    def _shell(self) -> None:
+        dice, (width, length, height) = self.dice, self.scene.extent
+        paint, slack = palette.wall(dice), 0.01
+        accent = palette.wall(dice) if dice.chance(0.25) else paint
+        x, y, z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+        walls = [
+            ((width / 2, length, height / 2), width, (x, z), accent),
+            ((width / 2, 0.0, height / 2), width, (x, z), paint),
+            ((0.0, length / 2, height / 2), length, (y, z), paint),
+            (((width, length / 2, height / 2)), length, (y, z), paint),
+        ]
+        for centre, long, axes, material in walls:
+            group = self.scene.group(WALL, casts=False)
+            group.plane(centre, (long / 2 + slack, height / 2 + slack), axes, material)
+        half = (width / 2 + slack, length / 2 + slack)
+        ground = (x, y) if dice.chance(0.5) else (y, (-1.0, 0.0, 0.0))
+        sides = half if ground[0] == x else half[::-1]
+        self.scene.group(FLOOR, casts=False).plane((width / 2, length / 2, 0.0), sides, ground, palette.floor(dice))
+        white = palette.plain(palette.hsv(dice.random(), dice.uniform(0.0, 0.08), dice.uniform(0.8, 0.95)))
+        self.scene.group(CEILING, casts=False).plane((width / 2, length / 2, height), half, (x, y), white)
+
+    def _camera(self) -> None:
+        dice, (width, length, _) = self.dice, self.scene.extent
+        x, y, z = width * dice.uniform(0.25, 0.75), dice.uniform(0.35, 1.1), dice.uniform(1.0, 1.9)
+        aim = (width * dice.uniform(0.25, 0.75), length * dice.uniform(0.6, 0.95), dice.uniform(0.5, 1.3))
+        yaw = -math.atan2(aim[0] - x, aim[1] - y)
+        pitch = math.atan2(aim[2] - z, math.hypot(aim[0] - x, aim[1] - y)) + dice.uniform(-0.08, 0.05)
+        focal = 0.5 / math.tan(math.radians(dice.uniform(50.0, 74.0)) / 2)
+        self.scene.camera = Camera.looking((x, y, z), yaw, pitch, dice.uniform(-0.035, 0.035), focal)
+        self.plan.watch(x, y, yaw, focal)
+
+    def _openings(self) -> None:
+        """Windows, a door and pictures on the walls."""
+        dice, (_, _, height) = self.dice, self.scene.extent
+        self.windows: list[tuple[Group, Size]] = []
+        view = palette.outdoors(dice, self.day)
+        if dice.chance(0.72):
+            size = (dice.uniform(0.75, 0.95), 0.05, dice.uniform(1.95, 2.1))
+            self._on_wall(DOOR, size, 0.0, (BACK, LEFT, RIGHT), lambda g: furniture.door(g, dice, self.look, size), 0.75)
+        for _ in range(dice.weighted([0, 1, 2], [0.15, 0.55, 0.3])):
+            pane = (dice.uniform(0.8, 1.9), 0.06, dice.uniform(0.9, 1.4))
+            sill = min(dice.uniform(0.7, 1.0), height - pane[2] - 0.2)
+            group = self._on_wall(
+                WINDOW, pane, sill, (BACK, LEFT, RIGHT), lambda g, p=pane: furniture.window(g, dice, self.look, p, view), 0.0
+            )
+            if group is not None:
+                self.windows.append((group, pane))
+        for _ in range(dice.integer(1, 3)):
+            frame = (dice.uniform(0.35, 1.1), 0.04, dice.uniform(0.35, 0.8))
+            level = dice.uniform(1.35, 1.75)
+            self._on_wall(
+                PICTURE, frame, level, (BACK, BACK, LEFT, RIGHT),
+                lambda g, f=frame: furniture.picture(g, dice, self.look, f), 0.0,
+            )  # fmt: skip
+
+    def _on_wall(self, semantic, size, level, walls, build, clear):  # type: ignore[no-untyped-def]
+        """Hang something on a free stretch of one of the walls; None if there is none."""
+        spot = self.plan.stretch(size[0] + 0.25, walls, low=level < 1.3 and clear == 0.0, clear=clear)
+        if spot is None:
+            return None
+        x, y, yaw = spot
+        group = self.scene.group(semantic, (x, y, level), yaw, casts=semantic == DOOR)
+        build(group)
+        return group
+
+    def _standing(self, count: int) -> None:
+        for _ in range(count):
+            spot = self.plan.in_view(0.3, near=1.5, far=3.8, tries=40, inner=0.75)
+            if spot is None:
+                continue
+            self.plan.take(*spot, 0.6, 0.6, 0.0)
+            camera = self.scene.camera.position
+            towards = math.atan2(spot[0] - camera[0], camera[1] - spot[1]) * -1.0
+            turn = self.dice.weighted([self.dice.uniform(-0.9, 0.9), self.dice.uniform(-math.pi, math.pi)], [0.6, 0.4])
+            child = self.dice.chance(0.18)
+            stature = self.dice.uniform(1.05, 1.4) if child else self.dice.uniform(1.55, 1.92)
+            pose = self.dice.pick(people.POSES)
+            people.person(self.scene, self.dice, (spot[0], spot[1], 0.0), -towards + turn, stature, pose)
+
+    def _seated(self, group: Group, seats: list[Vector], yaw: float, count: int) -> int:
+        """Let at most `count` people sit down; how many did."""
+        done = 0
+        for seat in seats:
+            x, y, height = group.world(seat)
+            if done >= count or not self.plan.visible(x, y, 0.9, 5.0):
+                continue
+            stature = self.dice.uniform(1.5, 1.9)
+            people.person(
+                self.scene, self.dice, (x, y, 0.0), yaw + self.dice.uniform(-0.15, 0.15), stature, "sit", seat=height
+            )
+            done += 1
+        return done
+
+    def _furniture(self, sitters: int) -> None:
+        dice, look, plan = self.dice, self.look, self.plan
+        pieces = []
+        if dice.chance(0.55):
+            pieces.append("sofa")
+        if dice.chance(0.42):
+            pieces.append("bed")
+        pieces += ["shelf"] * dice.weighted([0, 1, 2], [0.3, 0.5, 0.2])
+        if dice.chance(0.8):
+            pieces.append("table")
+        if dice.chance(0.2):
+            pieces.append("chair")
+        if dice.chance(0.6):
+            pieces.append("floor lamp")
+        for name in pieces:
+            sitters -= getattr(self, "_" + name.replace(" ", "_"))(sitters)
+        if sitters > 0:
+            sitters -= self._chair(sitters)
+        self._standing(max(sitters, 0))
+        if dice.chance(0.55):
+            size = (dice.uniform(1.2, 2.4), dice.uniform(0.9, 1.7), 0.012)
+            spot = plan.in_view(0.0, near=1.6, far=4.0, tries=20, ignore=True)
+            if spot is not None:
+                x = min(max(spot[0], size[0] / 2 + 0.1), self.scene.extent[0] - size[0] / 2 - 0.1)
+                y = min(max(spot[1], size[0] / 2 + 0.1), self.scene.extent[1] - size[0] / 2 - 0.1)
+                yaw = dice.pick([0.0, math.pi / 2, dice.uniform(-0.4, 0.4)])
+                furniture.rug(self.scene.group(RUG, (x, y, 0.0), yaw, casts=False), dice, look, size)
+        small = ["plant"] * dice.weighted([0, 1, 2], [0.25, 0.5, 0.25])
+        small += ["ball"] * dice.weighted([0, 1, 2], [0.25, 0.5, 0.25])
+        small += ["box"] * dice.weighted([0, 1, 2], [0.25, 0.5, 0.25])
+        for name in small:
+            self._small(name)
+
+    def _sofa(self, sitters: int) -> int:
+        dice = self.dice
+        size = (dice.pick([dice.uniform(0.9, 1.1), dice.uniform(1.5, 2.2)]), dice.uniform(0.85, 1.0), dice.uniform(0.75, 0.95))
+        spot = self.plan.against(size, (BACK, LEFT, RIGHT))
+        if spot is None:
+            return 0
+        group = self.scene.group(SOFA, (spot[0], spot[1], 0.0), spot[2])
+        return self._seated(group, furniture.sofa(group, dice, self.look, size), spot[2], sitters)
+
+    def _bed(self, sitters: int) -> int:
+        dice = self.dice
+        size = (dice.uniform(0.9, 1.7), dice.uniform(1.9, 2.1), dice.uniform(0.42, 0.55))
+        spot = self.plan.against(size, (BACK, BACK, LEFT, RIGHT))
+        if spot is None:
+            return 0
+        group = self.scene.group(BED, (spot[0], spot[1], 0.0), spot[2])
+        return self._seated(group, furniture.bed(group, dice, self.look, size), spot[2], sitters)
+
+    def _shelf(self, sitters: int) -> int:
+        dice = self.dice
+        size = (dice.uniform(0.6, 1.3), dice.uniform(0.26, 0.38), dice.pick([dice.uniform(0.75, 1.1), dice.uniform(1.5, 2.05)]))
+        spot = self.plan.against(size, (BACK, LEFT, RIGHT), tall=True)
+        if spot is not None:
+            furniture.shelf(self.scene.group(SHELF, (spot[0], spot[1], 0.0), spot[2]), dice, self.look, size)
+            if size[2] < 1.2 and dice.chance(0.6):
+                self._on_top(spot[0], spot[1], size[2], size[1] * 0.8)
+        return 0
+
+    def _floor_lamp(self, sitters: int) -> int:
+        size = (self.dice.uniform(0.28, 0.42), 0.4, self.dice.uniform(1.3, 1.75))
+        spot = self.plan.corner(0.4) or self.plan.in_view(0.2, 1.5, 5.5, 20)
+        if spot is not None:
+            self.plan.take(*spot, 0.4, 0.4, 0.0)
+            self._lit(self.scene.group(LAMP, (spot[0], spot[1], 0.0)), size)
+        return 0
+
+    def _lit(self, group: Group, size: Size) -> None:
+        """A standing lamp, switched on more often in the evening."""
+        on = self.dice.chance(0.5 if self.day else 0.9)
+        shade = palette.plain(palette.hsv(self.dice.uniform(0.06, 0.14), self.dice.uniform(0.1, 0.5), 0.95))
+        shade = shade._replace(emission=2.2 if on else 0.0)
+        place = furniture.floor_lamp(group, self.dice, self.look, size, shade)
+        if on:
+            self._shine(place, 0.12, self.dice.uniform(0.7, 1.4), warm=0.35, owner=group.instance)
+
+    def _shine(self, place: Vector, radius: float, power: float, warm: float, owner: int) -> None:
+        colour = (power, power * (1.0 - 0.45 * warm), power * (1.0 - warm))
+        self.scene.lights.append(
+            Light(LAMP_LIGHT, place, (radius, 0.0, 0.0), (0.0, radius, 0.0), colour, owner=owner)
+        )
+
+    def _table(self, sitters: int) -> int:
+        dice = self.dice
+        low = dice.chance(0.3)
+        size = (dice.uniform(0.8, 1.5), dice.uniform(0.55, 0.9), dice.uniform(0.38, 0.48) if low else dice.uniform(0.68, 0.78))
+        yaw = dice.pick([0.0, 0.0, math.pi / 2])
+        across = size if yaw == 0.0 else (size[1], size[0])
+        spot = self.plan.in_view(max(size[0], size[1]) / 2, near=1.7, far=4.5, tries=40)
+        if spot is None:
+            return 0
+        self.plan.take(*spot, across[0], across[1], 0.05)
+        group = self.scene.group(TABLE, (spot[0], spot[1], 0.0), yaw)
+        furniture.table(group, dice, self.look, size)
+        for _ in range(dice.integer(0, 2)):
+            x, y, _ = group.world((dice.uniform(-0.3, 0.3) * size[0], dice.uniform(-0.3, 0.3) * size[1], 0.0))
+            self._on_top(x, y, size[2], 0.25)
+        sat = 0
+        if not low:
+            for _ in range(dice.weighted([0, 1, 2, 3], [0.15, 0.35, 0.3, 0.2])):
+                sat += self._chair_at(spot, across, sitters - sat)
+        return sat
+
+    def _chair_size(self) -> Size:
+        return self.dice.uniform(0.4, 0.48), self.dice.uniform(0.4, 0.46), self.dice.uniform(0.43, 0.48)
+
+    def _chair_at(self, spot: tuple[float, float], table: tuple[float, ...], sitters: int) -> int:
+        """A chair at one side of a table, facing it."""
+        dice, size = self.dice, self._chair_size()
+        side = dice.integer(0, 3)
+        out = dice.uniform(0.1, 0.3)
+        dx, dy = [(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)][side]
+        x = spot[0] + dx * (table[0] / 2 + out) + dice.uniform(-0.1, 0.1)
+        y = spot[1] + dy * (table[1] / 2 + out) + dice.uniform(-0.1, 0.1)
+        if not self.plan.free(x + 0.28 * dx, y + 0.28 * dy, 0.45, 0.45):
+            return 0
+        self.plan.take(x, y, 0.5, 0.5, 0.0)
+        yaw = [0.0, math.pi, -math.pi / 2, math.pi / 2][side] + dice.uniform(-0.2, 0.2)
+        group = self.scene.group(CHAIR, (x, y, 0.0), yaw)
+        return self._seated(group, furniture.chair(group, dice, self.look, size), yaw, sitters)
+
+    def _chair(self, sitters: int) -> int:
+        """A chair on its own."""
+        spot = self.plan.in_view(0.3, near=1.5, far=4.5, tries=30)
+        if spot is None:
+            return 0
+        self.plan.take(*spot, 0.55, 0.6, 0.0)
+        yaw = self.dice.uniform(-1.6, 1.6)
+        group = self.scene.group(CHAIR, (spot[0], spot[1], 0.0), yaw)
+        return self._seated(group, furniture.chair(group, self.dice, self.look, self._chair_size()), yaw, sitters)
+
+    def _on_top(self, x: float, y: float, level: float, room: float) -> None:
+        """Something small on a table or a low shelf."""
+        dice = self.dice
+        yaw = dice.uniform(0, 3)
+        name = dice.pick(["lamp", "plant", "ball", "box"])
+        if name == "lamp":
+            self._lit(self.scene.group(LAMP, (x, y, level), yaw), (min(room, 0.28), 0.25, dice.uniform(0.35, 0.5)))
+        elif name == "plant":
+            size = (min(room * 1.4, 0.4), 0.3, dice.uniform(0.25, 0.5))
+            furniture.plant(self.scene.group(PLANT, (x, y, level), yaw), dice, self.look, size)
+        elif name == "ball":
+            radius = dice.uniform(0.12, min(room, 0.25))
+            furniture.ball(self.scene.group(BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius))
+        else:
+            size = (room * dice.uniform(0.5, 0.9), room * dice.uniform(0.5, 0.8), dice.uniform(0.08, 0.25))
+            furniture.box(self.scene.group(BOX, (x, y, level), yaw), dice, self.look, size)
+
+    def _small(self, name: str) -> None:
+        """A plant (rather in a corner), ball or box on the floor."""
+        dice, plan = self.dice, self.plan
+        if name == "plant":
+            size = (dice.uniform(0.45, 0.85), 0.6, dice.uniform(0.6, 1.5))
+            spot = plan.corner(size[0]) if dice.chance(0.6) else None
+            spot = spot or plan.in_view(size[0] / 2, 1.3, 5.0, 20)
+            if spot is not None:
+                plan.take(*spot, size[0], size[0], 0.0)
+                furniture.plant(self.scene.group(PLANT, (*spot, 0.0), dice.uniform(0, 6)), dice, self.look, size)
+            return
+        if name == "ball":
+            wide = dice.uniform(0.18, 0.5)
+            size = (wide, wide, wide)
+        else:
+            size = (dice.uniform(0.25, 0.6), dice.uniform(0.25, 0.5), dice.uniform(0.2, 0.55))
+        spot = plan.in_view(max(size[:2]) / 2, 1.2, 4.2, 25)
+        if spot is not None:
+            plan.take(*spot, size[0], size[1], 0.0)
+            group = self.scene.group(BALL if name == "ball" else BOX, (*spot, 0.0), dice.uniform(0, 6))
+            (furniture.ball if name == "ball" else furniture.box)(group, dice, self.look, size)
+
+    def _light(self) -> None:
+        """Ceiling lamp, window light and sun; at most three lights in all, and the camera's settings."""
+        dice, scene, (width, length, height) = self.dice, self.scene, self.scene.extent
+        panes = [pair for pair in self.windows if self.day]
+        if panes:
+            group, pane = panes[0]
+            middle, out = group.world((0.0, -0.02, pane[2] / 2)), group.world((0.0, -1.0, pane[2] / 2))
+            inward = (out[0] - middle[0], out[1] - middle[1], 0.0)
+            along = (-inward[1] * pane[0] / 2, inward[0] * pane[0] / 2, 0.0)
+            up = (0.0, 0.0, pane[2] / 2)
+            power = dice.uniform(2.5, 5.0)
+            colour = (power * 0.92, power, power * 1.08)
+            scene.lights.insert(0, Light(WINDOW_LIGHT, middle, along, up, colour, inward, group.instance))
+            if dice.chance(0.45):
+                side = dice.uniform(-0.7, 0.7)
+                ray = (inward[0] - inward[1] * side, inward[1] + inward[0] * side, -dice.uniform(0.5, 1.1))
+                norm = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
+                strong = dice.uniform(1.5, 3.0)
+                direction = (ray[0] / norm, ray[1] / norm, ray[2] / norm)
+                scene.lights.append(Light(SUN_LIGHT, middle, along, up, (strong, strong * 0.9, strong * 0.75), direction))
+        if dice.chance(0.6) or not scene.lights:
+            place = (width * dice.uniform(0.35, 0.65), length * dice.uniform(0.35, 0.7), height - 0.12)
+            owner, warm = -1, dice.uniform(0.0, 0.4)
+            if dice.chance(0.7):
+                lamp = scene.group(LAMP, (place[0], place[1], height))
+                shade = palette.plain(palette.hsv(dice.uniform(0.06, 0.14), dice.uniform(0.0, 0.4), 0.95))
+                drop = max(min(dice.uniform(0.15, 0.7), height - 2.2), 0.1)
+                place = furniture.pendant(lamp, dice, self.look, drop, shade._replace(emission=2.5))
+                owner = lamp.instance
+            self._shine(place, 0.2, dice.uniform(2.0, 4.0), warm, owner)
+        del scene.lights[3:]
+        level = dice.uniform(0.22, 0.4)
+        tint = dice.uniform(-0.06, 0.06)
+        scene.ambient = ((level * 0.8, level * 0.74, level * 0.66), (level * (1 + tint), level, level * (1 - tint)))
+        scene.exposure = dice.uniform(0.75, 1.3)
+        scene.white_balance = (dice.uniform(0.92, 1.08), 1.0, dice.uniform(0.9, 1.1))
+        scene.noise = dice.uniform(0.004, 0.025)
+
+
+def sample_room(dice: Dice) -> Scene:
+    """A furnished, inhabited and lit room, with a camera in it."""
+    return _Sampler(dice).build()

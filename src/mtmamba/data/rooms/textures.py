@@ -1,0 +1,165 @@
+"""Procedural textures: surface coordinates in metres -> linear colour.
+
+Every hard pattern is blurred by the width of a pixel on the surface, so that it fades to its mean in the distance
+instead of flickering.
+"""
+
+import math
+
+import numpy as np
+
+from .jit import kernel
+
+(PLAIN, CHECKER, PLANKS, NOISE, STRIPES, BRICKS, DOTS, BOOKS, LANDSCAPE, ABSTRACT, OUTDOORS, BORDER, ZIGZAG) = range(13)
+
+
+@kernel
+def _hash(x, y, seed):  # type: ignore[no-untyped-def]
+    """A number in [0, 1) for every cell of the integer grid (an avalanche of 32-bit multiplications)."""
+    h = np.uint32(np.int64(x) * 374761393 + np.int64(y) * 668265263 + np.int64(seed) * 1274126177)
+    h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(1274126177))
+    h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(2246822519))
+    h = np.uint32(h ^ (h >> np.uint32(15)))
+    return np.float64(h) / 4294967296.0
+
+
+@kernel
+def _noise(u, v, seed):  # type: ignore[no-untyped-def]
+    """Value noise in [0, 1] with a period of one."""
+    i, j = math.floor(u), math.floor(v)
+    a, b = u - i, v - j
+    a, b = a * a * (3.0 - 2.0 * a), b * b * (3.0 - 2.0 * b)
+    low = _hash(i, j, seed) * (1.0 - a) + _hash(i + 1.0, j, seed) * a
+    high = _hash(i, j + 1.0, seed) * (1.0 - a) + _hash(i + 1.0, j + 1.0, seed) * a
+    return low * (1.0 - b) + high * b
+
+
+@kernel
+def _inside(x, half, width):  # type: ignore[no-untyped-def]
+    """1 within `half` of the nearest whole number, 0 outside, ramped over `width`."""
+    d = abs(x - math.floor(x + 0.5))
+    if width > 0.5:  # the pixel covers whole periods: the share of the line
+        return 2.0 * half
+    return min(max((half - d) / max(width, 1e-6) + 0.5, 0.0), 1.0)
+
+
+@kernel
+def _wave(x, width):  # type: ignore[no-untyped-def]
+    """A square wave of period 1 in [-1, 1], fading to 0 as a pixel gets wider than half a period."""
+    d = 0.25 - abs(x - math.floor(x) - 0.5)
+    return min(max(2.0 * d / max(width, 1e-6), -1.0), 1.0) * min(max(2.0 - 3.0 * width, 0.0), 1.0)
+
+
+@kernel
+def _hill(x, seed):  # type: ignore[no-untyped-def]
+    return 0.6 * _noise(x, 0.5, seed) + 0.3 * _noise(2.3 * x, 1.5, seed) + 0.1 * _noise(6.1 * x, 2.5, seed)
+
+
+@kernel
+def texture(material, u, v, half_u, half_v, pixel, out):  # type: ignore[no-untyped-def]
+    """Write the linear colour at surface coordinates (u, v), in metres from the middle of the surface, into out (3,).
+
+    `material` is a row of SceneArrays.materials, half_u and half_v the half extent of the surface and `pixel` the width
+    of a pixel on it, all in metres.
+    """
+    kind, seed = int(material[0]), int(material[11])
+    x, y = u / material[7], v / material[8]
+    px, py = pixel / material[7], pixel / material[8]
+    mix, shade = 0.0, 1.0
+    if kind == CHECKER:
+        mix = 0.5 - 0.5 * _wave(x, px) * _wave(y, py)
+    elif kind == PLANKS:
+        row = math.floor(y)
+        x += _hash(row, 0.0, seed)
+        board = math.floor(x)
+        tone = _hash(board, row, seed)
+        fade = min(max(2.0 - 30.0 * py, 0.0), 1.0)
+        grain = _noise(x * 3.0 + 17.0 * tone, y * 14.0, seed) - 0.5
+        grain += 0.5 * (_noise(x * 9.0, y * 40.0 + 31.0 * tone, seed) - 0.5)
+        mix = min(max(tone * 0.8 + 0.1 + 0.7 * grain * fade, 0.0), 1.0)
+        gap = max(_inside(y, 0.02, py), 0.6 * _inside(x, 0.005, px))
+        shade = 1.0 - 0.55 * gap
+    elif kind == NOISE:
+        mix = 0.6 * _noise(x, y, seed) + 0.4 * _noise(2.7 * x, 2.7 * y, seed + 1)
+        fade = min(max(2.0 - 2.0 * px, 0.0), 1.0)
+        mix += fade * 0.5 * (_noise(9.0 * x, 9.0 * y, seed + 2) - 0.5)
+        mix = min(max(mix, 0.0), 1.0)
+    elif kind == STRIPES:
+        mix = 0.5 - 0.5 * _wave(x, px)
+    elif kind == BRICKS:
+        row = math.floor(y + 0.5)
+        x += 0.5 * (row - 2.0 * math.floor(row / 2.0))
+        mix = max(_inside(x + 0.5, 0.02, px), _inside(y + 0.5, 0.03, py))
+        shade = 0.85 + 0.3 * _hash(math.floor(x + 0.5), row, seed) * (1.0 - mix)
+    elif kind == DOTS:
+        a, b = x - math.floor(x) - 0.5, y - math.floor(y) - 0.5
+        fade = min(max(2.0 - 3.0 * px, 0.0), 1.0)
+        spot = min(max((0.3 - math.sqrt(a * a + b * b)) / max(px, 1e-6) + 0.5, 0.0), 1.0)
+        mix = spot * fade + 0.28 * (1.0 - fade)
+    elif kind == ZIGZAG:
+        tooth = abs(x - math.floor(x) - 0.5)
+        mix = 0.5 - 0.5 * _wave(y + tooth, max(px, py))
+    elif kind == BORDER:
+        edge = min(half_u - abs(u), half_v - abs(v))
+        mix = 1.0 if material[7] < edge < 2.0 * material[7] or edge > 4.0 * material[7] else 0.0
+        shade = 0.9 + 0.2 * _noise(u * 25.0, v * 25.0, seed)
+    elif kind == BOOKS:
+        book = math.floor(x * 1.3 + 0.8 * _noise(x * 0.9, 0.5, seed))
+        hue = _hash(book, 1.0, seed)
+        height = half_v * (2.0 * (0.7 + 0.3 * _hash(book, 2.0, seed)) - 1.0)
+        shade = 0.35 + 0.9 * _hash(book, 3.0, seed)
+        for c in range(3):
+            cover = 0.5 + 0.45 * math.cos(6.2832 * (hue + c / 3.0))
+            out[c] = (0.15 + 0.5 * cover * cover) * shade
+            if abs(v / half_v - 0.45) < 0.08:
+                out[c] = 0.5 * out[c] + 0.3
+            if v > height:
+                out[c] = 0.02
+        return
+    elif kind == LANDSCAPE:
+        s, t = u / half_u, v / half_v
+        ridge = -0.6 + 1.0 * _hill(1.5 * s + 7.0, seed)
+        shore = -0.9 + 0.7 * _hill(1.1 * s + 3.0, seed + 1)
+        sun = (s - 0.4 + _hash(1.0, 1.0, seed)) ** 2 + (t - 0.5) ** 2
+        for c in range(3):
+            first, second = material[1 + c], material[4 + c]
+            out[c] = first + (0.9 - first) * (0.35 - 0.3 * t)
+            if sun < 0.03:
+                out[c] = 0.95 - 0.2 * c
+            if t < ridge:
+                out[c] = 0.6 * second + 0.25 * first
+            if t < shore:
+                out[c] = 0.6 * second
+        return
+    elif kind == ABSTRACT:
+        s, t = (u / half_u + 1.0) * 1.5, (v / half_v + 1.0) * 1.5
+        i, j = math.floor(s + 0.4 * _hash(0.0, math.floor(t), seed)), math.floor(t)
+        a, b = s - 1.0 - _hash(4.0, 4.0, seed), t - 1.0 - _hash(5.0, 5.0, seed)
+        chosen = _hash(i, j, seed)
+        disc = a * a + b * b < 0.5
+        for c in range(3):
+            colour = material[1 + c] * (1.0 - chosen) + material[4 + c] * chosen
+            if chosen > 0.75:
+                colour = 0.7 - 0.2 * c * chosen
+            if disc:
+                colour = 0.8 * material[4 + 2 - c] + 0.05
+            out[c] = colour
+        return
+    elif kind == OUTDOORS:
+        t = v / half_v
+        horizon = -0.35 + 0.3 * _hill(u * 1.2 + 5.0, seed)
+        trees = -0.75 + 0.7 * _hill(u * 2.5 + 9.0, seed + 1)
+        cloud = max(_noise(u * 2.0, v * 5.0, seed + 2) - 0.5, 0.0)
+        for c in range(3):
+            out[c] = material[1 + c] * (0.8 - 0.25 * t) + 0.2 + 0.5 * cloud * (1.0 - material[1 + c])
+            if t < horizon:
+                out[c] = 0.5 * material[4 + c] + 0.25 * material[1 + c]
+            if t < trees:
+                out[c] = material[4 + c] * (0.5 + 0.5 * _noise(u * 15.0, v * 15.0, seed))
+            out[c] = min(out[c], 1.0)
+        return
+    for c in range(3):
+        out[c] = min((material[1 + c] * (1.0 - mix) + material[4 + c] * mix) * shade, 1.0)
+    if material[12] > 0.0 and v + half_v < material[12]:
+        for c in range(3):
+            out[c] = 0.7
