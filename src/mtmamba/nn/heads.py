@@ -1,0 +1,81 @@
+"""From a task's last map to its logits: the dense head of MTMamba and the light one of MTMamba++."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtmamba.nn.grouped import GroupedConv2d, GroupedLayerNorm, GroupedLinear, channels_last
+
+
+class PatchExpand(nn.Module):
+    """Upsampling by a linear layer: every pixel becomes a block of ``factor`` x ``factor`` pixels, then LayerNorm.
+
+    (T, B, H, W, C_in) -> (T, B, factor H, factor W, C_out). The linear layer's outputs are ordered (row, column,
+    channel) of the block (MTMamba, section 3.1, after Swin-Unet).
+    """
+
+    def __init__(self, groups: int, in_channels: int, out_channels: int, factor: int = 2) -> None:
+        super().__init__()
+        self.factor = factor
+        self.expand = GroupedLinear(groups, in_channels, factor**2 * out_channels, bias=False)
+        self.norm = GroupedLayerNorm(groups, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._shuffle(self.expand(x))
+
+    def shared(self, x: Tensor) -> Tensor:
+        """From one map (B, H, W, C_in) for every task."""
+        return self._shuffle(self.expand.shared(x))
+
+    def _shuffle(self, x: Tensor) -> Tensor:
+        T, B, H, W, _ = x.shape
+        p = self.factor
+        blocks = x.reshape(T, B, H, W, p, p, -1).transpose(3, 4)  # (T, B, H, p1, W, p2, c)
+        return self.norm(blocks.reshape(T, B, H * p, W * p, -1))
+
+
+class DenseHead(nn.Module):
+    """MTMamba's head: PatchExpand to the image's resolution, then a 1x1 convolution per task.
+
+    Args:
+        channels: C of the last decoder map.
+        out_channels: channels of each task's logits, in task order.
+        stride: pixels of the image per pixel of the map.
+    """
+
+    def __init__(self, channels: int, out_channels: Sequence[int], stride: int) -> None:
+        super().__init__()
+        self.expand = PatchExpand(len(out_channels), channels, channels, stride)
+        self.project = nn.ModuleList(nn.Linear(channels, out) for out in out_channels)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(T, B, H, W, C) -> per task (B, out, stride H, stride W)."""
+        maps = self.expand(x)
+        return [project(task).permute(0, 3, 1, 2) for project, task in zip(self.project, maps, strict=True)]
+
+
+class LiteHead(nn.Module):
+    """MTMamba++'s head: 3x3 convolution to ``hidden`` channels, BatchNorm, ReLU, 1x1 convolution per task.
+
+    Args and shapes as in :class:`DenseHead`, but the logits stay at the map's resolution.
+    """
+
+    def __init__(self, channels: int, out_channels: Sequence[int], stride: int, hidden: int = 96) -> None:
+        super().__init__()
+        T = len(out_channels)
+        self.conv = GroupedConv2d(T, channels, hidden)
+        nn.init.trunc_normal_(self.conv.weight, std=0.02)
+        self.norm = nn.BatchNorm2d(T * hidden)  # statistics are per channel, so one norm serves all tasks
+        self.project = nn.ModuleList(nn.Linear(hidden, out) for out in out_channels)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(T, B, H, W, C) -> per task (B, out, H, W)."""
+        hidden = F.relu(self.norm(self.conv.channels_first(x)))
+        maps = channels_last(hidden, len(self.project))
+        return [project(task).permute(0, 3, 1, 2) for project, task in zip(self.project, maps, strict=True)]
+
+
+HEADS: dict[str, type[DenseHead] | type[LiteHead]] = {"dense": DenseHead, "lite": LiteHead}

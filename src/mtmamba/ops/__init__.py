@@ -1,0 +1,163 @@
+"""What this project exists for: the 2-D selective scan (SS2D's core), as one operator with exchangeable backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from mtmamba.ops import parallel, reference
+from mtmamba.ops.routes import NUM_ROUTES, route_indices
+
+__all__ = ["NUM_ROUTES", "available_backends", "route_indices", "scan_flops", "selective_scan_2d"]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the scan. ``forward(*inputs) -> y``; ``backward(grad_y, *inputs) -> six gradients``."""
+
+    forward: Callable[..., Tensor]
+    backward: Callable[..., tuple[Tensor, ...]]
+    devices: tuple[str, ...] | None = None  # device types it runs on; None: any
+
+
+# In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
+_BACKENDS: dict[str, Backend] = {
+    "parallel": Backend(parallel.forward, parallel.backward),
+    "reference": Backend(reference.forward, reference.backward),
+}
+
+
+def available_backends(device: torch.device | str = "cpu") -> list[str]:
+    """Names of the backends that run on ``device``, the preferred one first."""
+    kind = torch.device(device).type
+    return [name for name, backend in _BACKENDS.items() if backend.devices is None or kind in backend.devices]
+
+
+def selective_scan_2d(
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
+    *,
+    backend: str | None = None,
+) -> Tensor:
+    """Selective scan over the four raster routes of a map, summed (SS2D; MTMamba, arXiv 2407.02228, section 3.2).
+
+    Per route k and step l, at the pixel that the route visits, with [dt_low | B | C] = proj[..., k, :]::
+
+        dt = softplus(dt_weight[k] @ dt_low + dt_bias[k])
+        h  = exp(dt * A[k]) * h + dt * u * B        with A = -exp(A_log), h = 0 before the first step
+        y  = h @ C + D_skip[k] * u
+
+    Args:
+        u: (G, B, H, W, D) input; G groups (tasks) with weights of their own, B images, D channels.
+        proj: (G, B, H, W, 4, R + 2N) what dt (rank R), B and C (N states) come from, per route.
+        dt_weight: (G, 4, D, R).
+        dt_bias: (G, 4, D).
+        A_log: (G, 4, D, N).
+        D_skip: (G, 4, D).
+        backend: "parallel" or "reference"; None takes the best for the device.
+
+    Returns:
+        y (G, B, H, W, D) in ``u``'s dtype. States are float32 (float64 when ``u`` is float64).
+
+    Raises:
+        ValueError: shapes that do not fit together, or a backend that does not exist or not on this device.
+    """
+    _check_shapes(u, proj, dt_weight, dt_bias, A_log, D_skip)
+    names = available_backends(u.device)
+    name = names[0] if backend is None else backend
+    if name not in names:
+        raise ValueError(f"no scan backend {name!r} on {u.device.type}; there are: {', '.join(names)}")
+    if torch.compiler.is_exporting():  # other runtimes know torch's operators only
+        return parallel.forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
+    return _scan(u, proj, dt_weight, dt_bias, A_log, D_skip, name)
+
+
+def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int) -> int:
+    """Cost of one call as the field counts it: 9 B L (4D) N + B L (4D) per group (VMamba's count; dt's matmul not in)."""
+    return groups * batch * pixels * NUM_ROUTES * channels * (9 * states + 1)
+
+
+@torch.library.custom_op("mtmamba::selective_scan_2d", mutates_args=())
+def _scan(
+    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, backend: str
+) -> Tensor:
+    return _BACKENDS[backend].forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
+
+
+@_scan.register_fake
+def _(u, proj, dt_weight, dt_bias, A_log, D_skip, backend):  # type: ignore[no-untyped-def]
+    return torch.empty_like(u, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("mtmamba::selective_scan_2d_backward", mutates_args=())
+def _scan_backward(
+    grad_y: Tensor,
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _BACKENDS[backend].backward(grad_y, u, proj, dt_weight, dt_bias, A_log, D_skip)  # type: ignore[return-value]
+
+
+@_scan_backward.register_fake
+def _(grad_y, u, proj, dt_weight, dt_bias, A_log, D_skip, backend):  # type: ignore[no-untyped-def]
+    inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
+    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs)
+
+
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    *tensors, ctx.backend = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _autograd(ctx, grad_y):  # type: ignore[no-untyped-def]
+    return *_scan_backward(grad_y, *ctx.saved_tensors, ctx.backend), None
+
+
+_scan.register_autograd(_autograd, setup_context=_setup_context)
+
+
+@register_flop_formula(torch.ops.mtmamba.selective_scan_2d)
+def _flops(u_shape, proj_shape, dt_weight_shape, dt_bias_shape, A_log_shape, *args, **kwargs) -> int:  # type: ignore[no-untyped-def]
+    G, B, H, W, D = u_shape
+    return scan_flops(G, B, H * W, D, A_log_shape[-1])
+
+
+def _check_shapes(
+    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
+) -> None:
+    if u.ndim != 5:
+        raise ValueError(f"u must be (groups, batch, height, width, channels), got {tuple(u.shape)}")
+    if dt_weight.ndim != 4 or A_log.ndim != 4:
+        raise ValueError(
+            f"dt_weight must be (G, 4, D, R) and A_log (G, 4, D, N), got {tuple(dt_weight.shape)} and "
+            f"{tuple(A_log.shape)}"
+        )
+    G, B, H, W, D = u.shape
+    R, N = dt_weight.shape[-1], A_log.shape[-1]
+    K = NUM_ROUTES
+    wanted = {
+        "proj": (proj, (G, B, H, W, K, R + 2 * N)),
+        "dt_weight": (dt_weight, (G, K, D, R)),
+        "dt_bias": (dt_bias, (G, K, D)),
+        "A_log": (A_log, (G, K, D, N)),
+        "D_skip": (D_skip, (G, K, D)),
+    }
+    for name, (tensor, shape) in wanted.items():
+        if tensor.shape != shape:
+            raise ValueError(
+                f"{name} must be {shape} to go with u {tuple(u.shape)}, rank {R} and {N} states; "
+                f"got {tuple(tensor.shape)}"
+            )
