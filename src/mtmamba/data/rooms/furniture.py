@@ -1,7 +1,8 @@
-"""Furniture: each builder adds one object's primitives to its group, within a given size (width, depth, height).
+"""Furniture: each builder adds one object's primitives to its group, within a given size (width, depth,
+height).
 
-The object's frame: origin on the floor under its middle, front towards -y, z up; things on a wall have their back at
-y = 0. Builders return what the sampler must know: seats (x, y, height), or the place of a light.
+The object's frame: origin on the floor under its middle, front towards -y, z up; things on a wall have their
+back at y = 0. Builders return what the sampler must know: seats (x, y, height), or the place of a light.
 """
 
 import math
@@ -14,7 +15,9 @@ from .scene import Group, Material, Vector
 Size = tuple[float, float, float]
 
 
-def _legs(group: Group, size: Size, thick: float, material: Material, round_: bool, inset: float = 0.0) -> None:
+def _legs(
+    group: Group, size: Size, thick: float, material: Material, round_: bool, inset: float = 0.0
+) -> None:
     """Four legs in the corners, from the floor to the height size[2]."""
     x, y = size[0] / 2 - thick / 2 - inset, size[1] / 2 - thick / 2 - inset
     for i in (-x, x):
@@ -101,7 +104,13 @@ def sofa(group: Group, dice: Dice, look: Palette, size: Size) -> list[Vector]:
     for side in (-1, 1):
         if dice.chance(0.4):
             x = side * (width / 2 - arm - 0.22)
-            group.box((x, depth / 2 - back - 0.2, 0.6), (0.38, 0.12, 0.36), look.accent, dice.uniform(-0.4, 0.4), -0.35)
+            group.box(
+                (x, depth / 2 - back - 0.2, 0.6),
+                (0.38, 0.12, 0.36),
+                look.accent,
+                dice.uniform(-0.4, 0.4),
+                -0.35,
+            )
     return seats
 
 
@@ -120,7 +129,9 @@ def bed(group: Group, dice: Dice, look: Palette, size: Size) -> list[Vector]:
     count = 1 if width < 1.2 else 2
     for k in range(count):
         x = (k - (count - 1) / 2) * width * 0.47
-        group.sphere((x, depth / 2 - 0.3, height + 0.09), (min(0.33, width * 0.4), 0.2, 0.09), sheet, 0.0, 0.25)
+        group.sphere(
+            (x, depth / 2 - 0.3, height + 0.09), (min(0.33, width * 0.4), 0.2, 0.09), sheet, 0.0, 0.25
+        )
     return [(dice.uniform(-0.2, 0.2) * width, -depth / 2 + 0.18, height + 0.03)]
 
 
@@ -139,7 +150,11 @@ def shelf(group: Group, dice: Dice, look: Palette, size: Size) -> None:
     inner = width - 2 * thick
     if closed:
         for side in (-1, 1):
-            group.box((side * inner / 4, -depth / 2 + 0.01, closed * step / 2 + 0.02), (inner / 2 - 0.01, 0.03, closed * step - 0.04), wood)
+            group.box(
+                (side * inner / 4, -depth / 2 + 0.01, closed * step / 2 + 0.02),
+                (inner / 2 - 0.01, 0.03, closed * step - 0.04),
+                wood,
+            )
             group.sphere((side * 0.05, -depth / 2 - 0.015, closed * step / 2), 0.018, look.metal)
     for k in range(closed, rows):
         base = thick + k * step
@@ -194,7 +209,9 @@ def plant(group: Group, dice: Dice, look: Palette, size: Size) -> None:
     width, _, height = size
     pot = min(0.4 * height, 0.35)
     radius = min(width * 0.32, 0.5 * pot)
-    clay = palette.plain(palette.hsv(dice.pick([0.04, 0.04, dice.random()]), dice.uniform(0.1, 0.6), dice.uniform(0.4, 0.9)))
+    clay = palette.plain(
+        palette.hsv(dice.pick([0.04, 0.04, dice.random()]), dice.uniform(0.1, 0.6), dice.uniform(0.4, 0.9))
+    )
     group.cylinder((0, 0, 0), (0, 0, pot), radius, clay)
     group.cylinder((0, 0, pot - 0.05), (0, 0, pot + 0.005), radius * 1.12, clay)
     hue, value = dice.uniform(0.22, 0.4), dice.uniform(0.3, 0.65)
@@ -205,7 +222,9 @@ def plant(group: Group, dice: Dice, look: Palette, size: Size) -> None:
         for _ in range(7):
             a, r = dice.uniform(0, 2 * math.pi), dice.uniform(0.0, 0.25) * width
             ball = dice.uniform(0.13, 0.22) * width + 0.03
-            leaf = palette.plain(palette.hsv(hue + dice.uniform(-0.03, 0.03), 0.6, value * dice.uniform(0.8, 1.2)))
+            leaf = palette.plain(
+                palette.hsv(hue + dice.uniform(-0.03, 0.03), 0.6, value * dice.uniform(0.8, 1.2))
+            )
             spot = (r * math.cos(a), r * math.sin(a), pot + crown * dice.uniform(0.55, 0.85))
             group.sphere(spot, (ball, ball, ball * 0.9), leaf)
         return
@@ -215,7 +234,12 @@ def plant(group: Group, dice: Dice, look: Palette, size: Size) -> None:
         rise = dice.uniform(0.35, 1.0) * crown
         out = (0.12 + 0.38 * math.sqrt(1 - (rise / crown) ** 2 * 0.8)) * width * dice.uniform(0.6, 1.0)
         tip = (out * math.cos(a), out * math.sin(a), pot + rise * 0.85)
-        leaf = palette.plain(palette.hsv(hue + dice.uniform(-0.03, 0.03), dice.uniform(0.5, 0.8), value * dice.uniform(0.75, 1.25)), 0.1)
+        leaf = palette.plain(
+            palette.hsv(
+                hue + dice.uniform(-0.03, 0.03), dice.uniform(0.5, 0.8), value * dice.uniform(0.75, 1.25)
+            ),
+            0.1,
+        )
         long = dice.uniform(0.3, 0.45) * min(width, crown)
         if k % 2 == 0:
             group.capsule((0, 0, pot), (tip[0] * 0.8, tip[1] * 0.8, tip[2]), 0.008, stem)
@@ -245,7 +269,9 @@ def box(group: Group, dice: Dice, look: Palette, size: Size) -> None:
     material = palette.wood(dice) if kind < 0.6 else palette.fabric(dice, loud=0.5)
     group.box((0, 0, height / 2), size, material)
     if dice.chance(0.5):
-        group.box((0, 0, height - 0.02), (width + 0.03, depth + 0.03, 0.05), palette.plain(palette.any_colour(dice)))
+        group.box(
+            (0, 0, height - 0.02), (width + 0.03, depth + 0.03, 0.05), palette.plain(palette.any_colour(dice))
+        )
 
 
 def rug(group: Group, dice: Dice, look: Palette, size: Size) -> None:
@@ -259,7 +285,8 @@ def rug(group: Group, dice: Dice, look: Palette, size: Size) -> None:
 
 
 def window(group: Group, dice: Dice, look: Palette, size: Size, view: Material) -> None:
-    """A window with panes, frame, sill and perhaps curtains; origin at the middle of its lower edge, on the wall."""
+    """A window with panes, frame, sill and perhaps curtains; origin at the middle of its lower edge, on the
+    wall."""
     width, _, height = size
     frame, bar = palette.plain(palette.hsv(0.1, dice.uniform(0.0, 0.1), dice.uniform(0.6, 0.95))), 0.05
     group.box((0, -0.005, height / 2), (width, 0.01, height), view)
@@ -277,7 +304,12 @@ def window(group: Group, dice: Dice, look: Palette, size: Size, view: Material) 
             for k in range(3):  # three folds
                 x = side * (width / 2 + 0.02 + 0.09 * k)
                 group.cylinder((x, -0.13, low), (x, -0.13, height + 0.12), 0.055, cloth)
-        group.cylinder((-width / 2 - 0.35, -0.13, height + 0.12), (width / 2 + 0.35, -0.13, height + 0.12), 0.015, look.metal)
+        group.cylinder(
+            (-width / 2 - 0.35, -0.13, height + 0.12),
+            (width / 2 + 0.35, -0.13, height + 0.12),
+            0.015,
+            look.metal,
+        )
 
 
 def door(group: Group, dice: Dice, look: Palette, size: Size) -> None:

@@ -9,8 +9,8 @@ from numba import njit
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` at its first call: no fast-math (answers must not depend on the run), no GIL.
 
-    The machine code is kept on disk where some cache directory can be written; otherwise it is compiled anew in
-    every process, which costs seconds but no error.
+    The machine code is kept on disk where some cache directory can be written; otherwise it is compiled anew
+    in every process, which costs seconds but no error.
     """
     try:
         return njit(cache=True, nogil=True)(function)

@@ -36,7 +36,9 @@ def plain(colour: Vector, gloss: float = 0.0) -> Material:
     return Material(textures.PLAIN, colour, colour, gloss=gloss)
 
 
-def any_colour(dice: Dice, saturation: tuple[float, float] = (0.3, 0.9), value: tuple[float, float] = (0.3, 0.95)) -> Vector:
+def any_colour(
+    dice: Dice, saturation: tuple[float, float] = (0.3, 0.9), value: tuple[float, float] = (0.3, 0.95)
+) -> Vector:
     """Any hue."""
     return hsv(dice.random(), dice.uniform(*saturation), dice.uniform(*value))
 
@@ -49,12 +51,15 @@ def wood(dice: Dice) -> Material:
         return plain(hsv(0.1, 0.06, value), gloss=0.15)
     hue, saturation, value = dice.uniform(0.05, 0.1), dice.uniform(0.35, 0.65), dice.uniform(0.3, 0.8)
     first, second = hsv(hue, saturation, value), hsv(hue, saturation * 1.1, value * 0.72)
-    return Material(textures.PLANKS, first, second, (1.7, dice.uniform(0.12, 0.3)), dice.uniform(0.05, 0.25), 0.0, seed)
+    kind = textures.PLANKS if dice.chance(0.15) else textures.GRAIN
+    return Material(kind, first, second, (1.2, dice.uniform(0.1, 0.2)), dice.uniform(0.05, 0.25), 0.0, seed)
 
 
 def metal(dice: Dice) -> Material:
     """Legs and poles: steel, black, brass."""
-    colour = dice.pick([linear(0.6, 0.6, 0.62), linear(0.15, 0.15, 0.16), linear(0.7, 0.55, 0.25), linear(0.9, 0.9, 0.9)])
+    colour = dice.pick(
+        [linear(0.6, 0.6, 0.62), linear(0.15, 0.15, 0.16), linear(0.7, 0.55, 0.25), linear(0.9, 0.9, 0.9)]
+    )
     return plain(colour, gloss=0.5)
 
 
@@ -64,7 +69,11 @@ def fabric(dice: Dice, loud: float = 0.35) -> Material:
     saturation, value = dice.uniform(0.1, 0.75), dice.uniform(0.25, 0.85)
     first = hsv(hue, saturation, value)
     if dice.chance(loud):
-        second = hsv(hue + dice.pick([0.0, 0.08, 0.5]), saturation * dice.uniform(0.2, 1.0), value * dice.uniform(0.5, 1.5))
+        second = hsv(
+            hue + dice.pick([0.0, 0.08, 0.5]),
+            saturation * dice.uniform(0.2, 1.0),
+            value * dice.uniform(0.5, 1.5),
+        )
         kind = dice.pick([textures.STRIPES, textures.CHECKER, textures.DOTS, textures.ZIGZAG])
         period = dice.uniform(0.08, 0.25)
         return Material(kind, first, second, (period, period), 0.0, 0.0, seed)
@@ -77,7 +86,9 @@ def wall(dice: Dice) -> Material:
     saturation = dice.uniform(0.02, 0.2) if dice.chance(0.65) else dice.uniform(0.2, 0.5)
     value = dice.uniform(0.65, 0.95)
     first, trim = hsv(hue, saturation, value), dice.uniform(0.07, 0.14)
-    kind = dice.weighted([textures.NOISE, textures.STRIPES, textures.DOTS, textures.BRICKS], [0.6, 0.18, 0.1, 0.12])
+    kind = dice.weighted(
+        [textures.NOISE, textures.STRIPES, textures.DOTS, textures.BRICKS], [0.6, 0.18, 0.1, 0.12]
+    )
     if kind == textures.NOISE:
         return Material(kind, first, hsv(hue, saturation, value * 0.93), (0.6, 0.6), 0.0, 0.0, seed, trim)
     if kind == textures.BRICKS:
@@ -85,7 +96,9 @@ def wall(dice: Dice) -> Material:
             first = hsv(dice.uniform(0.01, 0.06), 0.5, dice.uniform(0.45, 0.65))
         return Material(kind, first, hsv(0.1, 0.05, 0.75), (0.28, 0.1), 0.0, 0.0, seed)
     period = dice.uniform(0.12, 0.35)
-    second = hsv(hue + dice.uniform(-0.05, 0.05), saturation * dice.uniform(0.5, 1.8), value * dice.uniform(0.8, 1.0))
+    second = hsv(
+        hue + dice.uniform(-0.05, 0.05), saturation * dice.uniform(0.5, 1.8), value * dice.uniform(0.8, 1.0)
+    )
     return Material(kind, first, second, (period, period), 0.0, 0.0, seed, trim)
 
 
@@ -99,14 +112,22 @@ def floor(dice: Dice) -> Material:
         hue, saturation, value = dice.uniform(0.05, 0.1), dice.uniform(0.25, 0.6), dice.uniform(0.35, 0.8)
         second = hsv(hue, saturation * 1.1, value * 0.7)
         board = dice.uniform(0.1, 0.2)
-        return Material(kind, hsv(hue, saturation, value), second, (1.4, board), dice.uniform(0.05, 0.35), 0.0, seed)
+        return Material(
+            kind, hsv(hue, saturation, value), second, (1.4, board), dice.uniform(0.05, 0.35), 0.0, seed
+        )
     hue, saturation, value = dice.random(), dice.uniform(0.0, 0.3), dice.uniform(0.35, 0.85)
     period = dice.uniform(0.3, 0.6)
     if kind == textures.NOISE:
-        return Material(kind, hsv(hue, saturation, value), hsv(hue, saturation, value * 0.8), (0.25, 0.25), 0.0, 0.0, seed)
+        return Material(
+            kind, hsv(hue, saturation, value), hsv(hue, saturation, value * 0.8), (0.25, 0.25), 0.0, 0.0, seed
+        )
     if kind == textures.BRICKS:
-        return Material(kind, hsv(hue, saturation, value), hsv(hue, 0.05, 0.4), (period, period), 0.3, 0.0, seed)
-    return Material(kind, hsv(hue, saturation, value), hsv(hue, saturation, value * 0.5), (period, period), 0.3, 0.0, seed)
+        return Material(
+            kind, hsv(hue, saturation, value), hsv(hue, 0.05, 0.4), (period, period), 0.3, 0.0, seed
+        )
+    return Material(
+        kind, hsv(hue, saturation, value), hsv(hue, saturation, value * 0.5), (period, period), 0.3, 0.0, seed
+    )
 
 
 def rug(dice: Dice) -> Material:
@@ -120,19 +141,34 @@ def rug(dice: Dice) -> Material:
 def painting(dice: Dice) -> Material:
     """A landscape or an abstract."""
     kind = dice.pick([textures.LANDSCAPE, textures.ABSTRACT])
-    return Material(kind, any_colour(dice), any_colour(dice), (1.0, 1.0), 0.05, 0.0, float(dice.integer(0, 999)))
+    return Material(
+        kind, any_colour(dice), any_colour(dice), (1.0, 1.0), 0.05, 0.0, float(dice.integer(0, 999))
+    )
 
 
 def books(dice: Dice) -> Material:
     """A row of spines."""
-    return Material(textures.BOOKS, (0.5,) * 3, (0.5,) * 3, (dice.uniform(0.035, 0.06), 1.0), 0.0, 0.0, float(dice.integer(0, 999)))
+    return Material(
+        textures.BOOKS,
+        (0.5,) * 3,
+        (0.5,) * 3,
+        (dice.uniform(0.035, 0.06), 1.0),
+        0.0,
+        0.0,
+        float(dice.integer(0, 999)),
+    )
 
 
 def outdoors(dice: Dice, day: bool) -> Material:
     """What the window shows, which shines by itself."""
     if day:
-        sky, land = hsv(0.58, dice.uniform(0.1, 0.5), 0.95), hsv(dice.uniform(0.2, 0.36), 0.5, dice.uniform(0.3, 0.6))
-        return Material(textures.OUTDOORS, sky, land, (1.0, 1.0), 0.0, dice.uniform(1.6, 2.6), float(dice.integer(0, 999)))
+        sky, land = (
+            hsv(0.58, dice.uniform(0.1, 0.5), 0.95),
+            hsv(dice.uniform(0.2, 0.36), 0.5, dice.uniform(0.3, 0.6)),
+        )
+        return Material(
+            textures.OUTDOORS, sky, land, (1.0, 1.0), 0.0, dice.uniform(1.6, 2.6), float(dice.integer(0, 999))
+        )
     sky, land = hsv(0.63, 0.7, 0.3), hsv(0.6, 0.4, 0.12)
     return Material(textures.OUTDOORS, sky, land, (1.0, 1.0), 0.0, 0.25, float(dice.integer(0, 999)))
 
@@ -145,7 +181,14 @@ def skin(dice: Dice) -> Material:
 
 def hair(dice: Dice) -> Material:
     """Black, brown, blond, red, grey."""
-    colours = [(0.08, 0.07, 0.07), (0.25, 0.15, 0.08), (0.4, 0.25, 0.12), (0.8, 0.65, 0.35), (0.55, 0.25, 0.1), (0.65, 0.65, 0.65)]
+    colours = [
+        (0.08, 0.07, 0.07),
+        (0.25, 0.15, 0.08),
+        (0.4, 0.25, 0.12),
+        (0.8, 0.65, 0.35),
+        (0.55, 0.25, 0.1),
+        (0.65, 0.65, 0.65),
+    ]
     return plain(linear(*dice.pick(colours)))
 
 

@@ -1,7 +1,7 @@
 """People: capsules on a skeleton, with clothes, in several poses, each piece labelled with its body part.
 
-Parts: 1 head (with hair), 2 torso (with neck and hips), 3 upper arm, 4 lower arm and hand, 5 upper leg, 6 lower leg and
-foot. Lengths are shares of the stature, after the usual tables of body proportions.
+Parts: 1 head (with hair), 2 torso (with neck and hips), 3 upper arm, 4 lower arm and hand, 5 upper leg, 6
+lower leg and foot. Lengths are shares of the stature, after the usual tables of body proportions.
 """
 
 import math
@@ -25,7 +25,8 @@ class Limb(NamedTuple):
 
 
 class Pose(NamedTuple):
-    """Left and right arm, left and right leg, the lean of the trunk forward and of the head sideways and forward."""
+    """Left and right arm, left and right leg, the lean of the trunk forward and of the head sideways and
+    forward."""
 
     arms: tuple[Limb, Limb]
     legs: tuple[Limb, Limb]
@@ -44,6 +45,7 @@ class Clothes(NamedTuple):
     trousers: Material
     shin: Material
     shoes: Material
+    eyes: Material
 
 
 def clothes(dice: Dice) -> Clothes:
@@ -54,7 +56,9 @@ def clothes(dice: Dice) -> Clothes:
     sleeve = shirt if dice.chance(0.45) else skin
     shin = trousers if dice.chance(0.7) else skin
     shoes = palette.plain(palette.any_colour(dice, (0.0, 0.7), (0.1, 0.9)))
-    return Clothes(skin, palette.hair(dice), shirt, sleeve, trousers, shin, shoes)
+    return Clothes(
+        skin, palette.hair(dice), shirt, sleeve, trousers, shin, shoes, palette.plain((0.02, 0.02, 0.03), 0.3)
+    )
 
 
 def pose(dice: Dice, name: str) -> Pose:
@@ -80,7 +84,10 @@ def pose(dice: Dice, name: str) -> Pose:
         arms = (Limb(-stride, 0.1, play(0.4)), Limb(stride, 0.1, play(0.4)))
         lean = play(0.07, 0.04)
     elif name == "arms up":
-        arms = (Limb(play(2.6, 0.4), play(0.3, 0.2), play(0.3)), Limb(play(2.6, 0.4), play(0.3, 0.2), play(0.3)))
+        arms = (
+            Limb(play(2.6, 0.4), play(0.3, 0.2), play(0.3)),
+            Limb(play(2.6, 0.4), play(0.3, 0.2), play(0.3)),
+        )
     elif name == "wave":
         arms = (arm(), Limb(play(0.4, 0.2), play(1.4, 0.2), play(0.2), play(1.1, 0.4)))
     elif name == "point":
@@ -94,8 +101,14 @@ def pose(dice: Dice, name: str) -> Pose:
         arms = (Limb(play(0.9), 0.1, play(0.4)), Limb(play(0.9), 0.1, play(0.4)))
         lean = play(0.4)
     elif name == "sit":
-        legs = (Limb(play(1.45, 0.08), play(0.15, 0.1), play(-1.4)), Limb(play(1.45, 0.08), play(0.15, 0.1), play(-1.4)))
-        arms = (Limb(play(0.5, 0.2), play(0.12), play(0.8, 0.3)), Limb(play(0.5, 0.2), play(0.12), play(0.8, 0.3)))
+        legs = (
+            Limb(play(1.45, 0.08), play(0.15, 0.1), play(-1.4)),
+            Limb(play(1.45, 0.08), play(0.15, 0.1), play(-1.4)),
+        )
+        arms = (
+            Limb(play(0.5, 0.2), play(0.12), play(0.8, 0.3)),
+            Limb(play(0.5, 0.2), play(0.12), play(0.8, 0.3)),
+        )
         lean = play(-0.05, 0.15)
     elif name not in POSES:
         raise ValueError(f"unknown pose {name!r}; known: sit, {', '.join(POSES)}")
@@ -141,21 +154,38 @@ def _trunk(group: Group, look: Clothes, stance: Pose, stature: float, build: flo
     """Hips, chest, neck, head and arms."""
 
     def spine(height: float, across: float = 0.0, ahead: float = 0.0) -> Vector:
-        """A point of the leaning trunk, `height` above the hips and `ahead` of it, in shares of the stature."""
+        """A point of the leaning trunk, `height` above the hips and `ahead` of it, in shares of the
+        stature."""
         c, s = math.cos(stance.lean), math.sin(stance.lean)
-        return across * stature, -(height * s + ahead * c) * stature, hips + (height * c - ahead * s) * stature
+        return (
+            across * stature,
+            -(height * s + ahead * c) * stature,
+            hips + (height * c - ahead * s) * stature,
+        )
 
     wide = 0.085 * build
     group.capsule(spine(0.01, -0.04), spine(0.01, 0.04), 0.068 * stature * build, look.trousers, TORSO)
     group.capsule(spine(0.09, -0.03), spine(0.09, 0.03), 0.068 * stature * build, look.shirt, TORSO)
-    group.sphere(spine(0.17), (wide * 1.18 * stature, 0.072 * stature * build, 0.15 * stature), look.shirt, 0.0, stance.lean, TORSO)
+    group.sphere(
+        spine(0.17),
+        (wide * 1.18 * stature, 0.072 * stature * build, 0.15 * stature),
+        look.shirt,
+        0.0,
+        stance.lean,
+        TORSO,
+    )
     group.capsule(spine(0.265, -wide), spine(0.265, wide), 0.042 * stature, look.shirt, TORSO)
     group.capsule(spine(0.28), spine(0.34), 0.03 * stature, look.skin, TORSO)
     head = spine(0.405, 0.05 * stance.tilt, 0.03 + 0.05 * stance.nod)
     radii = (0.043 * stature, 0.052 * stature, 0.064 * stature)
     group.sphere(head, radii, look.skin, 0.0, stance.nod, HEAD)
-    top = (head[0], head[1] + 0.016 * stature, head[2] + 0.018 * stature)
+    top = (head[0], head[1] + 0.02 * stature, head[2] + 0.02 * stature)
     group.sphere(top, (radii[0] * 1.1, radii[1] * 1.02, radii[2] * 0.95), look.hair, 0.0, stance.nod, HEAD)
+    face = (head[0], head[1] - radii[1], head[2])
+    group.sphere((face[0], face[1], face[2] - 0.01), 0.011 * stature, look.skin, part=HEAD)
+    for side in (-1.0, 1.0):
+        eye = (face[0] + side * 0.018 * stature, face[1] + 0.006 * stature, face[2] + 0.008 * stature)
+        group.sphere(eye, 0.006 * stature, look.eyes, part=HEAD)
     upper, lower = 0.17 * stature, 0.145 * stature
     for side, arm in zip((1.0, -1.0), stance.arms):
         start = spine(0.265, side * (wide + 0.025))

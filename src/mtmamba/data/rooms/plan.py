@@ -48,7 +48,8 @@ class Plan:
     def in_view(
         self, radius: float, near: float, far: float, tries: int, inner: float = 0.9, ignore: bool = False
     ) -> Spot | None:
-        """A free place for a disc in front of the camera, `near` to `far` metres ahead; None if none was found.
+        """A free place for a disc in front of the camera, `near` to `far` metres ahead; None if none was
+        found.
 
         With `ignore`, what is taken does not count (rugs lie under things).
         """
@@ -77,14 +78,15 @@ class Plan:
     ) -> tuple[float, float, float] | None:
         """A free stretch of wall for something to hang: x, y and yaw of its middle.
 
-        `low`: it hangs so low that nothing tall may stand before it; `clear`: the depth of floor it needs free (a door).
+        `low`: it hangs so low that nothing tall may stand before it; `clear`: the depth of floor it needs
+        free (a door).
         """
         for _ in range(12):
             wall = self._dice.pick(walls)
             along = self._along(wall, wide)
             if along is None or not self._open(wall, along, wide):
                 continue
-            x, y, yaw = self._place(wall, along, clear / 2)
+            x, y, _ = self._place(wall, along, clear / 2)
             across = (wide, clear) if wall == BACK else (clear, wide)
             if clear and not self.free(x, y, *across):
                 continue

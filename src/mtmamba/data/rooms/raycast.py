@@ -1,7 +1,8 @@
 """Rays against analytic primitives: what each pixel sees, and what stands between a surface and a light.
 
-A primary ray leaves the camera as x * right + y * up - backward with unit step along the optical axis, so that its
-parameter t is the depth itself. Primitives are drawn one by one into the rectangle of pixels they can cover.
+A primary ray leaves the camera as x * right + y * up - backward with unit step along the optical axis, so
+that its parameter t is the depth itself. Primitives are drawn one by one into the rectangle of pixels they
+can cover.
 """
 
 import math
@@ -15,8 +16,9 @@ NEAR = 0.05  # metres; nothing closer than this is seen
 
 
 @kernel
-def intersect(kind, ox, oy, oz, dx, dy, dz, a, b, c, near):  # type: ignore[no-untyped-def]
-    """The smallest ray parameter beyond `near` at which o + t d enters a primitive in its own frame, or infinity.
+def intersect(kind, ox, oy, oz, dx, dy, dz, a, b, c, near):
+    """The smallest ray parameter beyond `near` at which o + t d enters a primitive in its own frame, or
+    infinity.
 
     The direction need not have unit length. A ray that starts inside a solid does not see it.
     """
@@ -78,58 +80,57 @@ def intersect(kind, ox, oy, oz, dx, dy, dz, a, b, c, near):  # type: ignore[no-u
 
 
 @kernel
-def surface(kind, x, y, z, a, b, c, out):  # type: ignore[no-untyped-def]
-    """At a point on a primitive's surface, in its frame: out = (normal (3), u, v, half_u, half_v), coordinates in metres.
+def surface(kind, x, y, z, a, b, c):
+    """At a point on a primitive's surface, in its frame: normal (3), u, v, half_u, half_v; coordinates in
+    metres.
 
-    Local normals are outward, a plane's is +z; u and v are where its texture is read.
+    Normals are outward, a plane's is +z; u and v are where its texture is read.
     """
-    out[:] = 0.0
-    out[5], out[6] = a, b
     if kind == PLANE:
-        out[2], out[3], out[4] = 1.0, x, y
-    elif kind == BOX:
+        return 0.0, 0.0, 1.0, x, y, a, b
+    if kind == BOX:
         ex, ey, ez = a - abs(x), b - abs(y), c - abs(z)
         if ex <= ey and ex <= ez:
-            out[0], out[3], out[4] = (1.0 if x > 0.0 else -1.0), y, z
-            out[5], out[6] = b, c
-        elif ey <= ez:
-            out[1], out[3], out[4] = (1.0 if y > 0.0 else -1.0), x, z
-            out[6] = c
-        else:
-            out[2], out[3], out[4] = (1.0 if z > 0.0 else -1.0), x, y
-    elif kind == SPHERE:
+            return (1.0 if x > 0.0 else -1.0), 0.0, 0.0, y, z, b, c
+        if ey <= ez:
+            return 0.0, (1.0 if y > 0.0 else -1.0), 0.0, x, z, a, c
+        return 0.0, 0.0, (1.0 if z > 0.0 else -1.0), x, y, a, b
+    if kind == SPHERE:
         nx, ny, nz = x / (a * a), y / (b * b), z / (c * c)
         r = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz)
-        out[0], out[1], out[2] = nx * r, ny * r, nz * r
-        out[3], out[4] = math.atan2(y, x) * a, math.asin(min(max(z / c, -1.0), 1.0)) * c
-        out[5], out[6] = math.pi * a, c
-    elif kind == CYLINDER and c - abs(z) < abs(a - math.sqrt(x * x + y * y)):
-        out[2], out[3], out[4] = (1.0 if z > 0.0 else -1.0), x, y
-        out[6] = a
-    else:
-        over = z - min(max(z, -c), c) if kind == CAPSULE else 0.0
-        r = 1.0 / math.sqrt(x * x + y * y + over * over)
-        out[0], out[1], out[2] = x * r, y * r, over * r
-        out[3], out[4] = math.atan2(y, x) * a, z
-        out[5], out[6] = math.pi * a, c
+        u, v = math.atan2(y, x) * a, math.asin(min(max(z / c, -1.0), 1.0)) * c
+        return nx * r, ny * r, nz * r, u, v, math.pi * a, c
+    if kind == CYLINDER and c - abs(z) < abs(a - math.sqrt(x * x + y * y)):
+        return 0.0, 0.0, (1.0 if z > 0.0 else -1.0), x, y, a, a
+    over = z - min(max(z, -c), c) if kind == CAPSULE else 0.0
+    r = 1.0 / math.sqrt(x * x + y * y + over * over)
+    return x * r, y * r, over * r, math.atan2(y, x) * a, z, math.pi * a, c
 
 
 @kernel
-def local_ray(scene, n, origin, d, ray):  # type: ignore[no-untyped-def]
-    """A world ray in the frame of primitive n: ray = (origin (3), direction (3))."""
-    axes, centre = scene.axes[n], scene.centre[n]
-    x, y, z = origin[0] - centre[0], origin[1] - centre[1], origin[2] - centre[2]
-    for k in range(3):
-        ray[k] = axes[k, 0] * x + axes[k, 1] * y + axes[k, 2] * z
-        ray[3 + k] = axes[k, 0] * d[0] + axes[k, 1] * d[1] + axes[k, 2] * d[2]
+def local(solids, n, x, y, z):
+    """A world direction in the frame of primitive n."""
+    return (
+        solids[n, 4] * x + solids[n, 5] * y + solids[n, 6] * z,
+        solids[n, 7] * x + solids[n, 8] * y + solids[n, 9] * z,
+        solids[n, 10] * x + solids[n, 11] * y + solids[n, 12] * z,
+    )
 
 
 @kernel
-def _rectangle(scene, n, position, view, intrinsics, height, width, out):  # type: ignore[no-untyped-def]
-    """The pixels that primitive n may cover, as out = (top, bottom, left, right), ends excluded; False: none."""
-    a, b, c = scene.half[n, 0], scene.half[n, 1], scene.half[n, 2]
-    kind = scene.kind[n]
-    if kind == CYLINDER or kind == CAPSULE:
+def strike(solids, n, px, py, pz, vx, vy, vz, near):
+    """`intersect` for primitive n and a ray given in the world: from p along v."""
+    ox, oy, oz = local(solids, n, px - solids[n, 1], py - solids[n, 2], pz - solids[n, 3])
+    dx, dy, dz = local(solids, n, vx, vy, vz)
+    kind = int(solids[n, 0])
+    return intersect(kind, ox, oy, oz, dx, dy, dz, solids[n, 13], solids[n, 14], solids[n, 15], near)
+
+
+@kernel
+def _rectangle(solids, n, position, view, intrinsics, height, width):
+    """The pixels that primitive n may cover: top, bottom, left, right; the ends are excluded."""
+    kind, a, b, c = int(solids[n, 0]), solids[n, 13], solids[n, 14], solids[n, 15]
+    if kind in (CYLINDER, CAPSULE):
         b = a
     if kind == CAPSULE:
         c += a
@@ -141,8 +142,8 @@ def _rectangle(scene, n, position, view, intrinsics, height, width, out):  # typ
         k = c if corner & 4 else -c
         x, y, z = 0.0, 0.0, 0.0
         for e in range(3):
-            w = scene.centre[n, e] - position[e]
-            w += scene.axes[n, 0, e] * i + scene.axes[n, 1, e] * j + scene.axes[n, 2, e] * k
+            w = solids[n, 1 + e] - position[e]
+            w += solids[n, 4 + e] * i + solids[n, 7 + e] * j + solids[n, 10 + e] * k
             x += view[0, e] * w
             y += view[1, e] * w
             z -= view[2, e] * w
@@ -152,42 +153,44 @@ def _rectangle(scene, n, position, view, intrinsics, height, width, out):  # typ
             left, right = min(left, u), max(right, u)
             top, bottom = min(top, v), max(bottom, v)
     if ahead == 0:
-        return False
+        return 0, 0, 0, 0
     if ahead < 8:  # it reaches behind the camera: no bound from its corners
-        out[0], out[1], out[2], out[3] = 0, height, 0, width
-        return True
-    out[0], out[1] = max(math.floor(top), 0.0), min(math.ceil(bottom) + 1.0, float(height))
-    out[2], out[3] = max(math.floor(left), 0.0), min(math.ceil(right) + 1.0, float(width))
-    return out[0] < out[1] and out[2] < out[3]
+        return 0, height, 0, width
+    return (
+        int(max(math.floor(top), 0.0)),
+        int(min(math.ceil(bottom) + 1.0, float(height))),
+        int(max(math.floor(left), 0.0)),
+        int(min(math.ceil(right) + 1.0, float(width))),
+    )
 
 
 @kernel
-def trace(scene, position, view, intrinsics, height, width):  # type: ignore[no-untyped-def]
-    """What the centre of every pixel sees: depth (H, W) float64, infinite where nothing is hit, and primitive (H, W) int64.
+def trace(solids, position, view, intrinsics, height, width):
+    """What the centre of every pixel sees: depth (H, W) float64, infinite where nothing is hit, and primitive
+    (H, W) int64.
 
-    position (3,) and view (3, 3), rows right, up and backward, are the camera's; intrinsics are fx, fy, cx, cy.
+    `solids` is that of SceneArrays; position (3,) and view (3, 3), rows right, up and backward, are the
+    camera's; intrinsics are fx, fy, cx, cy.
     """
     depth = np.full((height, width), np.inf)
     hit = np.full((height, width), -1, dtype=np.int64)
-    box = np.zeros(4)
-    start, across, down = np.zeros(6), np.zeros(6), np.zeros(6)
-    forward, right, sink = np.zeros(3), np.zeros(3), np.zeros(3)
-    for e in range(3):
-        right[e] = view[0, e] / intrinsics[0]
-        sink[e] = -view[1, e] / intrinsics[1]
-        forward[e] = -view[2, e] - intrinsics[2] * right[e] - intrinsics[3] * sink[e]
-    for n in range(scene.kind.shape[0]):
-        if not _rectangle(scene, n, position, view, intrinsics, height, width, box):
+    for n in range(solids.shape[0]):
+        top, bottom, left, right = _rectangle(solids, n, position, view, intrinsics, height, width)
+        if bottom <= top or right <= left:
             continue
-        local_ray(scene, n, position, forward, start)
-        local_ray(scene, n, position, right, across)
-        local_ray(scene, n, position, sink, down)
-        kind, a, b, c = scene.kind[n], scene.half[n, 0], scene.half[n, 1], scene.half[n, 2]
-        for i in range(int(box[0]), int(box[1])):
-            x, y, z = start[3] + i * down[3], start[4] + i * down[4], start[5] + i * down[5]
-            for j in range(int(box[2]), int(box[3])):
-                dx, dy, dz = x + j * across[3], y + j * across[4], z + j * across[5]
-                t = intersect(kind, start[0], start[1], start[2], dx, dy, dz, a, b, c, NEAR)
+        ox, oy, oz = local(
+            solids, n, position[0] - solids[n, 1], position[1] - solids[n, 2], position[2] - solids[n, 3]
+        )
+        rx, ry, rz = local(solids, n, view[0, 0], view[0, 1], view[0, 2])
+        ux, uy, uz = local(solids, n, view[1, 0], view[1, 1], view[1, 2])
+        bx, by, bz = local(solids, n, view[2, 0], view[2, 1], view[2, 2])
+        kind, a, b, c = int(solids[n, 0]), solids[n, 13], solids[n, 14], solids[n, 15]
+        for i in range(top, bottom):
+            v = (intrinsics[3] - i) / intrinsics[1]
+            x, y, z = v * ux - bx, v * uy - by, v * uz - bz
+            for j in range(left, right):
+                u = (j - intrinsics[2]) / intrinsics[0]
+                t = intersect(kind, ox, oy, oz, x + u * rx, y + u * ry, z + u * rz, a, b, c, NEAR)
                 if t < depth[i, j]:
                     depth[i, j] = t
                     hit[i, j] = n
@@ -195,32 +198,34 @@ def trace(scene, position, view, intrinsics, height, width):  # type: ignore[no-
 
 
 @kernel
-def occlusion(scene, origin, d, reach, skip, ray):  # type: ignore[no-untyped-def]
-    """How far a ray (unit step |d|) gets before an object that casts shadows stops it, at most `reach`.
+def occlusion(blockers, solids, px, py, pz, vx, vy, vz, reach, skip, whole):
+    """How far along v a ray from p gets before something that throws shadows stops it, at most `reach`.
 
-    `skip` is the instance that never stops it (a lamp's own shade). Room surfaces are not asked. `ray` (6,) is scratch.
+    Unless `whole`, the first obstacle found is answer enough. `skip` is the instance that never stops it (a
+    lamp's own shade). The room's surfaces are not asked.
     """
-    ix = 1.0 / d[0] if d[0] != 0.0 else 1e30
-    iy = 1.0 / d[1] if d[1] != 0.0 else 1e30
-    iz = 1.0 / d[2] if d[2] != 0.0 else 1e30
+    ix = 1.0 / vx if vx != 0.0 else 1e30
+    iy = 1.0 / vy if vy != 0.0 else 1e30
+    iz = 1.0 / vz if vz != 0.0 else 1e30
+    inverse = 1.0 / (vx * vx + vy * vy + vz * vz)
     nearest = reach
-    for k in range(scene.semantic.shape[0]):
-        if not scene.casts[k] or k == skip:
-            continue
-        bounds = scene.bounds[k]
-        x0, x1 = (bounds[0] - origin[0]) * ix, (bounds[3] - origin[0]) * ix
-        y0, y1 = (bounds[1] - origin[1]) * iy, (bounds[4] - origin[1]) * iy
-        z0, z1 = (bounds[2] - origin[2]) * iz, (bounds[5] - origin[2]) * iz
+    for k in range(blockers.shape[0]):
+        x0, x1 = (blockers[k, 0] - px) * ix, (blockers[k, 3] - px) * ix
+        y0, y1 = (blockers[k, 1] - py) * iy, (blockers[k, 4] - py) * iy
+        z0, z1 = (blockers[k, 2] - pz) * iz, (blockers[k, 5] - pz) * iz
         enter = max(max(min(x0, x1), min(y0, y1)), min(z0, z1))
         leave = min(min(max(x0, x1), max(y0, y1)), max(z0, z1))
-        if enter > leave or leave < 0.0 or enter > nearest:
+        if enter > leave or leave < 0.0 or enter > nearest or blockers[k, 8] == skip:
             continue
-        for n in range(scene.first[k], scene.first[k + 1]):
-            local_ray(scene, n, origin, d, ray)
-            t = intersect(
-                scene.kind[n], ray[0], ray[1], ray[2], ray[3], ray[4], ray[5],
-                scene.half[n, 0], scene.half[n, 1], scene.half[n, 2], 1e-4,
-            )  # fmt: skip
+        for n in range(int(blockers[k, 6]), int(blockers[k, 7])):
+            x, y, z = solids[n, 1] - px, solids[n, 2] - py, solids[n, 3] - pz
+            along = (x * vx + y * vy + z * vz) * inverse
+            x, y, z = x - along * vx, y - along * vy, z - along * vz
+            if x * x + y * y + z * z > solids[n, 16] * solids[n, 16]:
+                continue
+            t = strike(solids, n, px, py, pz, vx, vy, vz, 1e-4)
             if t < nearest:
                 nearest = t
+                if not whole:
+                    return nearest
     return nearest

@@ -28,13 +28,14 @@ def render_room(seed: int, index: int, size: tuple[int, int], split: str = "trai
         split: "train", "val" or "test", which share no scene.
 
     Returns:
-        image uint8 (H, W, 3); semseg uint8 (H, W), class numbers; human_parts uint8 (H, W), 0 background, 1 head, 2 torso
-        with neck and hips, 3 upper arm, 4 lower arm and hand, 5 upper leg, 6 lower leg and foot; saliency uint8 {0, 1} (see
-        `targets.saliency`); depth float32 (H, W), metres along the optical axis; normals float32 (H, W, 3), unit vectors in
-        the camera's frame, x right, y up, z towards the viewer; edge and instance_edge uint8 {0, 1} (see `targets.edges`);
-        albedo float32 (H, W, 3) in [0, 1], linear; shading float32 (H, W), incident plus emitted light times the exposure, so
-        that before noise, highlights and colour of the light the image is the tone curve of albedo * shading; instance
-        int32 (H, W); intrinsics float64 (4,): fx, fy, cx, cy in pixels, where the top left pixel's centre is (0, 0).
+        image uint8 (H, W, 3); semseg uint8 (H, W), class numbers; human_parts uint8 (H, W), 0 background, 1
+        head, 2 torso with neck and hips, 3 upper arm, 4 lower arm and hand, 5 upper leg, 6 lower leg and
+        foot; saliency uint8 {0, 1} (see `targets.saliency`); depth float32 (H, W), metres along the optical
+        axis; normals float32 (H, W, 3), unit vectors in the camera's frame, x right, y up, z towards the
+        viewer; edge and instance_edge uint8 {0, 1} (see `targets.edges`); albedo float32 (H, W, 3) in [0, 1],
+        linear; shading float32 (H, W), incident plus emitted light times the exposure, so that before noise,
+        highlights and colour of the light the image is the tone curve of albedo * shading; instance int32 (H,
+        W); intrinsics float64 (4,): fx, fy, cx, cy in pixels, where the top left pixel's centre is (0, 0).
 
     Raises:
         ValueError: an unknown split, a negative seed or index, or too small a size.
@@ -56,15 +57,24 @@ def render_scene(scene: Scene, size: tuple[int, int], sensor: np.random.Generato
     arrays = scene.arrays()
     position, view = np.array(scene.camera.position), np.array(scene.camera.axes)
     intrinsics = np.array(scene.camera.intrinsics(size))
-    depth, hit = trace(arrays, position, view, intrinsics, height, width)
+    solids, lights = arrays.solids, arrays.lights
+    depth, hit = trace(solids, position, view, intrinsics, height, width)
     if (hit < 0).any():
         raise ValueError("the camera sees out of the scene: close it with planes")
-    points, normals, albedo = shading.surfaces(arrays, depth, hit, position, view, intrinsics)
-    seen = shading.visibility(arrays, points, normals, shading.LIGHT_PLACES, shading.DOME_PLACES)
-    radiance, light, mean_log = shading.illuminate(arrays, points, normals, albedo, hit, seen, position)
+    points, normals, albedo = shading.surfaces(
+        solids, arrays.materials, arrays.material, depth, hit, position, view, intrinsics
+    )
+    seen = shading.visibility(
+        arrays.blockers, solids, lights, np.array(scene.extent), points, normals,
+        shading.LIGHT_PLACES, shading.DOME_PLACES,
+    )  # fmt: skip
+    radiance, light, mean_log = shading.illuminate(
+        arrays.materials, lights, np.array(scene.ambient), points, normals, albedo, hit, arrays.material,
+        arrays.instance, seen, position,
+    )  # fmt: skip
     exposure = scene.exposure * 0.16 / math.exp(mean_log)
     colours = shading.develop(radiance, exposure, np.array(scene.white_balance), 0.1)
-    colours = shading.antialias(arrays, colours, hit, position, view, intrinsics)
+    colours = shading.antialias(solids, colours, hit, position, view, intrinsics)
     image = shading.expose(colours, sensor.standard_normal((height, width, 4), dtype=np.float32), scene.noise)
 
     instance = arrays.instance[hit].astype(np.int32)
@@ -91,7 +101,8 @@ def render_scene(scene: Scene, size: tuple[int, int], sensor: np.random.Generato
 
 
 def pixel_rays(intrinsics: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What to multiply a pixel's depth with to get its point in the camera's frame (x right, y up, z back): (H, W, 3)."""
+    """What to multiply a pixel's depth with to get its point in the camera's frame (x right, y up, z back):
+    (H, W, 3)."""
     fx, fy, cx, cy = intrinsics
     rays = np.empty((*size, 3))
     rays[..., 0] = (np.arange(size[1]) - cx) / fx

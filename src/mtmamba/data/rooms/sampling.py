@@ -4,7 +4,22 @@ import math
 
 from . import furniture, palette, people
 from .classes import (
-    BALL, BED, BOX, CEILING, CHAIR, DOOR, FLOOR, LAMP, PICTURE, PLANT, RUG, SHELF, SOFA, TABLE, WALL, WINDOW,
+    BALL,
+    BED,
+    BOX,
+    CEILING,
+    CHAIR,
+    DOOR,
+    FLOOR,
+    LAMP,
+    PICTURE,
+    PLANT,
+    RUG,
+    SHELF,
+    SOFA,
+    TABLE,
+    WALL,
+    WINDOW,
 )  # fmt: skip
 from .dice import Dice
 from .furniture import Size
@@ -53,7 +68,9 @@ class _Sampler:
         half = (width / 2 + slack, length / 2 + slack)
         ground = (x, y) if dice.chance(0.5) else (y, (-1.0, 0.0, 0.0))
         sides = half if ground[0] == x else half[::-1]
-        self.scene.group(FLOOR, casts=False).plane((width / 2, length / 2, 0.0), sides, ground, palette.floor(dice))
+        self.scene.group(FLOOR, casts=False).plane(
+            (width / 2, length / 2, 0.0), sides, ground, palette.floor(dice)
+        )
         white = palette.plain(palette.hsv(dice.random(), dice.uniform(0.0, 0.08), dice.uniform(0.8, 0.95)))
         self.scene.group(CEILING, casts=False).plane((width / 2, length / 2, height), half, (x, y), white)
 
@@ -74,12 +91,19 @@ class _Sampler:
         view = palette.outdoors(dice, self.day)
         if dice.chance(0.72):
             size = (dice.uniform(0.75, 0.95), 0.05, dice.uniform(1.95, 2.1))
-            self._on_wall(DOOR, size, 0.0, (BACK, LEFT, RIGHT), lambda g: furniture.door(g, dice, self.look, size), 0.75)
+            self._on_wall(
+                DOOR, size, 0.0, (BACK, LEFT, RIGHT), lambda g: furniture.door(g, dice, self.look, size), 0.75
+            )
         for _ in range(dice.weighted([0, 1, 2], [0.15, 0.55, 0.3])):
             pane = (dice.uniform(0.8, 1.9), 0.06, dice.uniform(0.9, 1.4))
             sill = min(dice.uniform(0.7, 1.0), height - pane[2] - 0.2)
             group = self._on_wall(
-                WINDOW, pane, sill, (BACK, LEFT, RIGHT), lambda g, p=pane: furniture.window(g, dice, self.look, p, view), 0.0
+                WINDOW,
+                pane,
+                sill,
+                (BACK, LEFT, RIGHT),
+                lambda g, p=pane: furniture.window(g, dice, self.look, p, view),
+                0.0,
             )
             if group is not None:
                 self.windows.append((group, pane))
@@ -91,7 +115,7 @@ class _Sampler:
                 lambda g, f=frame: furniture.picture(g, dice, self.look, f), 0.0,
             )  # fmt: skip
 
-    def _on_wall(self, semantic, size, level, walls, build, clear):  # type: ignore[no-untyped-def]
+    def _on_wall(self, semantic, size, level, walls, build, clear):
         """Hang something on a free stretch of one of the walls; None if there is none."""
         spot = self.plan.stretch(size[0] + 0.25, walls, low=level < 1.3 and clear == 0.0, clear=clear)
         if spot is None:
@@ -108,12 +132,14 @@ class _Sampler:
                 continue
             self.plan.take(*spot, 0.6, 0.6, 0.0)
             camera = self.scene.camera.position
-            towards = math.atan2(spot[0] - camera[0], camera[1] - spot[1]) * -1.0
-            turn = self.dice.weighted([self.dice.uniform(-0.9, 0.9), self.dice.uniform(-math.pi, math.pi)], [0.6, 0.4])
+            towards = math.atan2(camera[0] - spot[0], spot[1] - camera[1])
+            turn = self.dice.weighted(
+                [self.dice.uniform(-0.9, 0.9), self.dice.uniform(-math.pi, math.pi)], [0.6, 0.4]
+            )
             child = self.dice.chance(0.18)
             stature = self.dice.uniform(1.05, 1.4) if child else self.dice.uniform(1.55, 1.92)
             pose = self.dice.pick(people.POSES)
-            people.person(self.scene, self.dice, (spot[0], spot[1], 0.0), -towards + turn, stature, pose)
+            people.person(self.scene, self.dice, (spot[0], spot[1], 0.0), towards + turn, stature, pose)
 
     def _seated(self, group: Group, seats: list[Vector], yaw: float, count: int) -> int:
         """Let at most `count` people sit down; how many did."""
@@ -124,7 +150,13 @@ class _Sampler:
                 continue
             stature = self.dice.uniform(1.5, 1.9)
             people.person(
-                self.scene, self.dice, (x, y, 0.0), yaw + self.dice.uniform(-0.15, 0.15), stature, "sit", seat=height
+                self.scene,
+                self.dice,
+                (x, y, 0.0),
+                yaw + self.dice.uniform(-0.15, 0.15),
+                stature,
+                "sit",
+                seat=height,
             )
             done += 1
         return done
@@ -164,7 +196,11 @@ class _Sampler:
 
     def _sofa(self, sitters: int) -> int:
         dice = self.dice
-        size = (dice.pick([dice.uniform(0.9, 1.1), dice.uniform(1.5, 2.2)]), dice.uniform(0.85, 1.0), dice.uniform(0.75, 0.95))
+        size = (
+            dice.pick([dice.uniform(0.9, 1.1), dice.uniform(1.5, 2.2)]),
+            dice.uniform(0.85, 1.0),
+            dice.uniform(0.75, 0.95),
+        )
         spot = self.plan.against(size, (BACK, LEFT, RIGHT))
         if spot is None:
             return 0
@@ -182,7 +218,11 @@ class _Sampler:
 
     def _shelf(self, sitters: int) -> int:
         dice = self.dice
-        size = (dice.uniform(0.6, 1.3), dice.uniform(0.26, 0.38), dice.pick([dice.uniform(0.75, 1.1), dice.uniform(1.5, 2.05)]))
+        size = (
+            dice.uniform(0.6, 1.3),
+            dice.uniform(0.26, 0.38),
+            dice.pick([dice.uniform(0.75, 1.1), dice.uniform(1.5, 2.05)]),
+        )
         spot = self.plan.against(size, (BACK, LEFT, RIGHT), tall=True)
         if spot is not None:
             furniture.shelf(self.scene.group(SHELF, (spot[0], spot[1], 0.0), spot[2]), dice, self.look, size)
@@ -216,7 +256,11 @@ class _Sampler:
     def _table(self, sitters: int) -> int:
         dice = self.dice
         low = dice.chance(0.3)
-        size = (dice.uniform(0.8, 1.5), dice.uniform(0.55, 0.9), dice.uniform(0.38, 0.48) if low else dice.uniform(0.68, 0.78))
+        size = (
+            dice.uniform(0.8, 1.5),
+            dice.uniform(0.55, 0.9),
+            dice.uniform(0.38, 0.48) if low else dice.uniform(0.68, 0.78),
+        )
         yaw = dice.pick([0.0, 0.0, math.pi / 2])
         across = size if yaw == 0.0 else (size[1], size[0])
         spot = self.plan.in_view(max(size[0], size[1]) / 2, near=1.7, far=4.5, tries=40)
@@ -260,7 +304,9 @@ class _Sampler:
         self.plan.take(*spot, 0.55, 0.6, 0.0)
         yaw = self.dice.uniform(-1.6, 1.6)
         group = self.scene.group(CHAIR, (spot[0], spot[1], 0.0), yaw)
-        return self._seated(group, furniture.chair(group, self.dice, self.look, self._chair_size()), yaw, sitters)
+        return self._seated(
+            group, furniture.chair(group, self.dice, self.look, self._chair_size()), yaw, sitters
+        )
 
     def _on_top(self, x: float, y: float, level: float, room: float) -> None:
         """Something small on a table or a low shelf."""
@@ -268,13 +314,17 @@ class _Sampler:
         yaw = dice.uniform(0, 3)
         name = dice.pick(["lamp", "plant", "ball", "box"])
         if name == "lamp":
-            self._lit(self.scene.group(LAMP, (x, y, level), yaw), (min(room, 0.28), 0.25, dice.uniform(0.35, 0.5)))
+            self._lit(
+                self.scene.group(LAMP, (x, y, level), yaw), (min(room, 0.28), 0.25, dice.uniform(0.35, 0.5))
+            )
         elif name == "plant":
             size = (min(room * 1.4, 0.4), 0.3, dice.uniform(0.25, 0.5))
             furniture.plant(self.scene.group(PLANT, (x, y, level), yaw), dice, self.look, size)
         elif name == "ball":
             radius = dice.uniform(0.12, min(room, 0.25))
-            furniture.ball(self.scene.group(BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius))
+            furniture.ball(
+                self.scene.group(BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius)
+            )
         else:
             size = (room * dice.uniform(0.5, 0.9), room * dice.uniform(0.5, 0.8), dice.uniform(0.08, 0.25))
             furniture.box(self.scene.group(BOX, (x, y, level), yaw), dice, self.look, size)
@@ -288,7 +338,9 @@ class _Sampler:
             spot = spot or plan.in_view(size[0] / 2, 1.3, 5.0, 20)
             if spot is not None:
                 plan.take(*spot, size[0], size[0], 0.0)
-                furniture.plant(self.scene.group(PLANT, (*spot, 0.0), dice.uniform(0, 6)), dice, self.look, size)
+                furniture.plant(
+                    self.scene.group(PLANT, (*spot, 0.0), dice.uniform(0, 6)), dice, self.look, size
+                )
             return
         if name == "ball":
             wide = dice.uniform(0.18, 0.5)
@@ -320,7 +372,9 @@ class _Sampler:
                 norm = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
                 strong = dice.uniform(1.5, 3.0)
                 direction = (ray[0] / norm, ray[1] / norm, ray[2] / norm)
-                scene.lights.append(Light(SUN_LIGHT, middle, along, up, (strong, strong * 0.9, strong * 0.75), direction))
+                scene.lights.append(
+                    Light(SUN_LIGHT, middle, along, up, (strong, strong * 0.9, strong * 0.75), direction)
+                )
         if dice.chance(0.6) or not scene.lights:
             place = (width * dice.uniform(0.35, 0.65), length * dice.uniform(0.35, 0.7), height - 0.12)
             owner, warm = -1, dice.uniform(0.0, 0.4)
@@ -334,7 +388,10 @@ class _Sampler:
         del scene.lights[3:]
         level = dice.uniform(0.22, 0.4)
         tint = dice.uniform(-0.06, 0.06)
-        scene.ambient = ((level * 0.8, level * 0.74, level * 0.66), (level * (1 + tint), level, level * (1 - tint)))
+        scene.ambient = (
+            (level * 0.8, level * 0.74, level * 0.66),
+            (level * (1 + tint), level, level * (1 - tint)),
+        )
         scene.exposure = dice.uniform(0.75, 1.3)
         scene.white_balance = (dice.uniform(0.92, 1.08), 1.0, dice.uniform(0.9, 1.1))
         scene.noise = dice.uniform(0.004, 0.025)

@@ -1,7 +1,8 @@
 """A scene: analytic primitives in groups (objects), their materials, lights and one camera.
 
-World frame: metres, x and y on the floor, z up. A primitive lives in its own frame: centre c and the rows of `axes` are
-its three axes in the world, so a world point p has local coordinates `axes @ (p - c)`. In that frame, with half = (a, b, c):
+World frame: metres, x and y on the floor, z up. A primitive lives in its own frame: centre c and the rows of
+`axes` are its three axes in the world, so a world point p has local coordinates `axes @ (p - c)`. In that
+frame, with half = (a, b, c):
 
 - PLANE     a rectangle |x| <= a, |y| <= b with normal +z
 - BOX       |x| <= a, |y| <= b, |z| <= c
@@ -24,8 +25,9 @@ Vector = tuple[float, float, float]
 class Material(NamedTuple):
     """How a surface looks: a texture between two linear colours in [0, 1].
 
-    `scale` is the texture's period along u and v in metres, `gloss` the strength of the highlight, `emission` the light
-    it sends out itself (in units of albedo), `trim` the height in metres of a skirting board painted at its foot.
+    `scale` is the texture's period along u and v in metres, `gloss` the strength of the highlight, `emission`
+    the light it sends out itself (in units of albedo), `trim` the height in metres of a skirting board
+    painted at its foot.
     """
 
     texture: int
@@ -38,7 +40,8 @@ class Material(NamedTuple):
     trim: float = 0.0
 
     def row(self) -> tuple[float, ...]:
-        """Flat numbers for the kernels: texture, first (3), second (3), scale (2), gloss, emission, seed, trim."""
+        """Flat numbers for the kernels: texture, first (3), second (3), scale (2), gloss, emission, seed,
+        trim."""
         return (
             float(self.texture), *self.first, *self.second, *self.scale,
             self.gloss, self.emission, self.seed, self.trim,
@@ -46,7 +49,8 @@ class Material(NamedTuple):
 
 
 class Camera(NamedTuple):
-    """A pinhole camera. `axes` rows are right, up and backward in the world; `focal` is in units of sqrt(H * W) pixels."""
+    """A pinhole camera. `axes` rows are right, up and backward in the world; `focal` is in units of sqrt(H *
+    W) pixels."""
 
     position: Vector
     axes: tuple[Vector, Vector, Vector]
@@ -70,10 +74,11 @@ class Camera(NamedTuple):
 
 
 class Light(NamedTuple):
-    """A light spread over the parallelogram centre ± first ± second; `owner` is the instance that does not shade it.
+    """A light spread over the parallelogram centre ± first ± second; `owner` is the instance that does not
+    shade it.
 
-    LAMP_LIGHT shines all around, WINDOW_LIGHT to the side of `direction`, SUN_LIGHT along `direction` through the
-    parallelogram only.
+    LAMP_LIGHT shines all around, WINDOW_LIGHT to the side of `direction`, SUN_LIGHT along `direction` through
+    the parallelogram only.
     """
 
     kind: int
@@ -86,31 +91,36 @@ class Light(NamedTuple):
 
     def row(self) -> tuple[float, ...]:
         """Flat numbers for the kernels, in the order of the fields."""
-        return (float(self.kind), *self.centre, *self.first, *self.second, *self.colour, *self.direction, float(self.owner))
+        return (
+            float(self.kind),
+            *self.centre,
+            *self.first,
+            *self.second,
+            *self.colour,
+            *self.direction,
+            float(self.owner),
+        )
 
 
 class SceneArrays(NamedTuple):
-    """A scene as the kernels read it: N primitives, K instances, M materials, L lights."""
+    """A scene as the kernels read it: N primitives, K instances, M materials, L lights, B instances that
+    throw shadows."""
 
-    kind: np.ndarray  # (N,) int64
-    centre: np.ndarray  # (N, 3)
-    axes: np.ndarray  # (N, 3, 3)
-    half: np.ndarray  # (N, 3)
+    solids: np.ndarray  # (N, 17): kind, centre (3), axes (9, row by row), half (3), radius about the centre
     material: np.ndarray  # (N,) int64
     instance: np.ndarray  # (N,) int64
     part: np.ndarray  # (N,) int64, 0 where it is not a body
     semantic: np.ndarray  # (K,) int64
-    first: np.ndarray  # (K + 1,) int64: instance k owns primitives first[k]:first[k + 1]
-    bounds: np.ndarray  # (K, 6): lowest and highest corner in the world
-    casts: np.ndarray  # (K,) bool: may throw a shadow
+    blockers: (
+        np.ndarray
+    )  # (B, 9): lowest and highest corner in the world, first and last + 1 primitive, instance
     materials: np.ndarray  # (M, 13)
     lights: np.ndarray  # (L, 17)
-    room: np.ndarray  # (3,) extent of the room, from the origin
-    ambient: np.ndarray  # (2, 3) light from below and from above
 
 
 class Scene:
-    """A room under construction. Objects are added as groups of primitives; `arrays` hands it to the kernels."""
+    """A room under construction. Objects are added as groups of primitives; `arrays` hands it to the
+    kernels."""
 
     def __init__(self, extent: Vector) -> None:
         self.extent = extent
@@ -126,8 +136,11 @@ class Scene:
         self._casts: list[bool] = []
         self._first: list[int] = []
 
-    def group(self, semantic: int, at: Vector = (0.0, 0.0, 0.0), yaw: float = 0.0, casts: bool = True) -> "Group":
-        """Start a new object (instance) of a class; what is added to it is placed at `at`, turned by `yaw`."""
+    def group(
+        self, semantic: int, at: Vector = (0.0, 0.0, 0.0), yaw: float = 0.0, casts: bool = True
+    ) -> "Group":
+        """Start a new object (instance) of a class; what is added to it is placed at `at`, turned by
+        `yaw`."""
         self._semantic.append(semantic)
         self._casts.append(casts)
         self._first.append(len(self._rows))
@@ -142,30 +155,28 @@ class Scene:
         if not self._rows:
             raise ValueError("a scene needs at least one primitive")
         table = np.array(self._rows, dtype=np.float64)
-        numbers = table[:, :4].astype(np.int64)
-        axes = np.ascontiguousarray(table[:, 10:]).reshape(-1, 3, 3)
-        centre, half = np.ascontiguousarray(table[:, 4:7]), np.ascontiguousarray(table[:, 7:10])
-        solid = half.copy()
-        solid[numbers[:, 0] == PLANE, 2] = 0.0
-        tubes = (numbers[:, 0] == CYLINDER) | (numbers[:, 0] == CAPSULE)
-        solid[tubes, 1] = solid[tubes, 0]
-        capsules = numbers[:, 0] == CAPSULE
-        solid[capsules, 2] += solid[capsules, 0]
-        reach = np.einsum("nij,ni->nj", np.abs(axes), solid)
-        first = np.array([*self._first, len(self._rows)], dtype=np.int64)
-        bounds = np.concatenate(
-            [np.minimum.reduceat(centre - reach, first[:-1]), np.maximum.reduceat(centre + reach, first[:-1])], axis=1
-        )
-        lights = np.array([light.row() for light in self.lights], dtype=np.float64).reshape(-1, 17)
+        kind, axes, half = table[:, 0], table[:, 7:16].reshape(-1, 3, 3), table[:, 16:19].copy()
+        tubes, capsules = (kind == CYLINDER) | (kind == CAPSULE), kind == CAPSULE
+        half[tubes, 1] = half[tubes, 0]
+        half[capsules, 2] += half[capsules, 0]
+        reach = np.einsum("nij,ni->nj", np.abs(axes), half)
+        low, high = table[:, 4:7] - reach, table[:, 4:7] + reach
+        first = np.array([*self._first, len(self._rows)])
+        bounds = [np.minimum.reduceat(low, first[:-1]), np.maximum.reduceat(high, first[:-1])]
+        blockers = np.column_stack([*bounds, first[:-1], first[1:], np.arange(len(first) - 1)])
+        radius = np.sqrt((half**2).sum(1))
+        radius[kind == SPHERE] = half[kind == SPHERE].max(1)
+        radius[capsules] = half[capsules, 2]
         return SceneArrays(
-            kind=numbers[:, 0].copy(), centre=centre, axes=axes, half=half,
-            material=numbers[:, 1].copy(), instance=numbers[:, 2].copy(), part=numbers[:, 3].copy(),
-            semantic=np.array(self._semantic, dtype=np.int64), first=first, bounds=bounds,
-            casts=np.array(self._casts, dtype=np.bool_),
+            solids=np.column_stack([kind, table[:, 4:], radius]),
+            material=table[:, 1].astype(np.int64),
+            instance=table[:, 2].astype(np.int64),
+            part=table[:, 3].astype(np.int64),
+            semantic=np.array(self._semantic, dtype=np.int64),
+            blockers=np.ascontiguousarray(blockers[self._casts]),
             materials=np.array([material.row() for material in self._materials], dtype=np.float64),
-            lights=lights, room=np.array(self.extent, dtype=np.float64),
-            ambient=np.array(self.ambient, dtype=np.float64),
-        )  # fmt: skip
+            lights=np.array([light.row() for light in self.lights], dtype=np.float64).reshape(-1, 17),
+        )
 
     def _add(self, row: tuple[float, ...], kind: int, instance: int, part: int, material: Material) -> None:
         index = self._materials.setdefault(material, len(self._materials))
@@ -173,7 +184,8 @@ class Scene:
 
 
 class Group:
-    """One object: primitives given in the object's own frame (origin on the floor, front towards -y, z up)."""
+    """One object: primitives given in the object's own frame (origin on the floor, front towards -y, z
+    up)."""
 
     def __init__(self, scene: Scene, instance: int, at: Vector, yaw: float) -> None:
         self.instance = instance
@@ -188,21 +200,35 @@ class Group:
         turned = self._turn((x, y, z))
         return self._at[0] + turned[0], self._at[1] + turned[1], self._at[2] + turned[2]
 
-    def plane(self, centre: Vector, half: tuple[float, float], axes: tuple[Vector, Vector], material: Material) -> None:
+    def plane(
+        self, centre: Vector, half: tuple[float, float], axes: tuple[Vector, Vector], material: Material
+    ) -> None:
         """A rectangle spanned by two unit vectors; its normal is their cross product."""
         first, second = self._turn(axes[0]), self._turn(axes[1])
         frame = (*first, *second, *_cross(first, second))
         self._put(PLANE, centre, (half[0], half[1], 0.0), frame, material, 0)
 
     def box(
-        self, centre: Vector, size: Vector, material: Material, yaw: float = 0.0, pitch: float = 0.0, part: int = 0
+        self,
+        centre: Vector,
+        size: Vector,
+        material: Material,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        part: int = 0,
     ) -> None:
         """A box of full `size`, pitched about its x axis and then turned by yaw (radians)."""
         half = (size[0] / 2, size[1] / 2, size[2] / 2)
         self._put(BOX, centre, half, self._frame(yaw, pitch), material, part)
 
     def sphere(
-        self, centre: Vector, radii: Vector | float, material: Material, yaw: float = 0.0, pitch: float = 0.0, part: int = 0
+        self,
+        centre: Vector,
+        radii: Vector | float,
+        material: Material,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        part: int = 0,
     ) -> None:
         """A ball, or with three radii an ellipsoid."""
         half = (radii, radii, radii) if isinstance(radii, float) else radii
@@ -216,11 +242,15 @@ class Group:
         """All points within `radius` of the segment from start to end."""
         self._rod(CAPSULE, start, end, radius, material, part)
 
-    def _rod(self, kind: int, start: Vector, end: Vector, radius: float, material: Material, part: int) -> None:
+    def _rod(
+        self, kind: int, start: Vector, end: Vector, radius: float, material: Material, part: int
+    ) -> None:
         centre = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, (start[2] + end[2]) / 2)
         along = self._turn((end[0] - start[0], end[1] - start[1], end[2] - start[2]))
         length = math.sqrt(along[0] ** 2 + along[1] ** 2 + along[2] ** 2)
-        third = (0.0, 0.0, 1.0) if length < 1e-9 else (along[0] / length, along[1] / length, along[2] / length)
+        third = (
+            (0.0, 0.0, 1.0) if length < 1e-9 else (along[0] / length, along[1] / length, along[2] / length)
+        )
         other = (1.0, 0.0, 0.0) if abs(third[0]) < 0.9 else (0.0, 1.0, 0.0)
         second = _unit(_cross(third, other))
         frame = (*_cross(second, third), *second, *third)
@@ -229,13 +259,15 @@ class Group:
     def _put(
         self, kind: int, centre: Vector, half: Vector, frame: tuple[float, ...], material: Material, part: int
     ) -> None:
-        self._scene._add((*self.world(centre), *half, *frame), kind, self.instance, part, material)
+        self._scene._add((*self.world(centre), *frame, *half), kind, self.instance, part, material)
 
     def _turn(self, v: Vector) -> Vector:
         return self._cos * v[0] - self._sin * v[1], self._sin * v[0] + self._cos * v[1], v[2]
 
     def _frame(self, yaw: float, pitch: float) -> tuple[float, ...]:
-        c, s = (self._cos, self._sin) if yaw == 0.0 else (math.cos(self._yaw + yaw), math.sin(self._yaw + yaw))
+        c, s = (
+            (self._cos, self._sin) if yaw == 0.0 else (math.cos(self._yaw + yaw), math.sin(self._yaw + yaw))
+        )
         if pitch == 0.0:
             return (c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0)
         cp, sp = math.cos(pitch), math.sin(pitch)

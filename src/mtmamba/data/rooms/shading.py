@@ -1,10 +1,10 @@
 """Light: soft shadows, ambient occlusion, tone curve, antialiasing and the camera's noise.
 
-Shadows and ambient occlusion send one ray per pixel, to one of 16 places on the light (or in the hemisphere) that depends
-on the pixel's place in a 4x4 tile; averaging over the 4x4 neighbours that lie on the same surface then counts every
-place once ("interleaved sampling", Keller and Heidrich 2001). Antialiasing casts four more rays in pixels where the
-primitive changes, against the primitives of the neighbourhood only, and takes their colours from the neighbours
-(after "subpixel reconstruction antialiasing", Chajdas et al. 2011).
+Shadows and ambient occlusion send one ray per pixel, to one of 16 places on the light (or in the hemisphere)
+that depends on the pixel's place in a 4x4 tile; averaging over the 4x4 neighbours that lie on the same
+surface then counts every place once ("interleaved sampling", Keller and Heidrich 2001). Antialiasing casts
+four more rays in pixels where the primitive changes, against the primitives of the neighbourhood only, and
+takes their colours from the neighbours (after "subpixel reconstruction antialiasing", Chajdas et al. 2011).
 """
 
 import math
@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from .jit import kernel
-from .raycast import intersect, local_ray, occlusion, surface
-from .scene import LAMP_LIGHT, SUN_LIGHT, WINDOW_LIGHT
+from .raycast import NEAR, local, occlusion, strike, surface
+from .scene import SUN_LIGHT, WINDOW_LIGHT
 from .textures import texture
 
 REACH = 0.7  # metres within which things dim the ambient light
@@ -30,189 +30,185 @@ DOME_PLACES = np.stack(
 
 
 @kernel
-def surfaces(scene, depth, hit, position, view, intrinsics):  # type: ignore[no-untyped-def]
+def surfaces(solids, materials, material, depth, hit, position, view, intrinsics):
     """World positions, world normals that face the camera, and albedo: three arrays (H, W, 3) float64."""
     height, width = hit.shape
-    points, normals, albedo = np.empty((height, width, 3)), np.empty((height, width, 3)), np.empty((height, width, 3))
-    found, colour, d, ray = np.zeros(7), np.zeros(3), np.zeros(3), np.zeros(6)
+    points, normals, albedo = (
+        np.empty((height, width, 3)),
+        np.empty((height, width, 3)),
+        np.empty((height, width, 3)),
+    )
     for i in range(height):
         for j in range(width):
             n, t = hit[i, j], depth[i, j]
             x, y = (j - intrinsics[2]) / intrinsics[0], (intrinsics[3] - i) / intrinsics[1]
             for e in range(3):
-                d[e] = x * view[0, e] + y * view[1, e] - view[2, e]
-                points[i, j, e] = position[e] + t * d[e]
-            local_ray(scene, n, position, d, ray)
-            half = scene.half[n]
-            surface(
-                scene.kind[n], ray[0] + t * ray[3], ray[1] + t * ray[4], ray[2] + t * ray[5],
-                half[0], half[1], half[2], found,
+                points[i, j, e] = position[e] + t * (x * view[0, e] + y * view[1, e] - view[2, e])
+            qx, qy, qz = local(
+                solids, n,
+                points[i, j, 0] - solids[n, 1], points[i, j, 1] - solids[n, 2], points[i, j, 2] - solids[n,
+                3],
             )  # fmt: skip
-            facing = -(found[0] * ray[3] + found[1] * ray[4] + found[2] * ray[5]) / math.sqrt(x * x + y * y + 1.0)
-            side = 1.0 if facing >= 0.0 else -1.0
+            kind, a, b, c = int(solids[n, 0]), solids[n, 13], solids[n, 14], solids[n, 15]
+            nx, ny, nz, u, v, half_u, half_v = surface(kind, qx, qy, qz, a, b, c)
+            facing = 0.0
             for e in range(3):
-                axes = scene.axes[n]
-                normals[i, j, e] = side * (found[0] * axes[0, e] + found[1] * axes[1, e] + found[2] * axes[2, e])
-            pixel = t / intrinsics[0] / math.sqrt(max(abs(facing), 0.02))
-            texture(scene.materials[scene.material[n]], found[3], found[4], found[5], found[6], pixel, colour)
-            for e in range(3):
-                albedo[i, j, e] = min(max(colour[e], 0.0), 1.0)
+                normals[i, j, e] = nx * solids[n, 4 + e] + ny * solids[n, 7 + e] + nz * solids[n, 10 + e]
+                facing += normals[i, j, e] * (position[e] - points[i, j, e])
+            if facing < 0.0:
+                for e in range(3):
+                    normals[i, j, e] = -normals[i, j, e]
+            slant = abs(facing) / (t * math.sqrt(x * x + y * y + 1.0))
+            pixel = t / intrinsics[0] / math.sqrt(max(slant, 0.02))
+            texture(materials, material[n], u, v, half_u, half_v, pixel, albedo, i, j)
     return points, normals, albedo
 
 
 @kernel
-def _unshaded(light, p, normal, to_light):  # type: ignore[no-untyped-def]
-    """What a light sends to a surface point if nothing is between; to_light becomes the unit direction towards it."""
-    if light[0] == SUN_LIGHT:
-        for e in range(3):
-            to_light[e] = -light[13 + e]
-    else:
-        for e in range(3):
-            to_light[e] = light[1 + e] - p[e]
-    square = to_light[0] ** 2 + to_light[1] ** 2 + to_light[2] ** 2
+def _unshaded(lights, k, px, py, pz, nx, ny, nz):
+    """What light k sends to a surface point if nothing is between, and the unit direction towards it."""
+    kind = lights[k, 0]
+    if kind == SUN_LIGHT:
+        x, y, z = -lights[k, 13], -lights[k, 14], -lights[k, 15]
+        return max(nx * x + ny * y + nz * z, 0.0), x, y, z
+    x, y, z = lights[k, 1] - px, lights[k, 2] - py, lights[k, 3] - pz
+    square = x * x + y * y + z * z
     scale = 1.0 / math.sqrt(max(square, 1e-12))
-    for e in range(3):
-        to_light[e] *= scale
-    incidence = normal[0] * to_light[0] + normal[1] * to_light[1] + normal[2] * to_light[2]
-    if incidence <= 0.0:
-        return 0.0
-    if light[0] == SUN_LIGHT:
-        return incidence
-    incidence /= square + 0.4
-    if light[0] == WINDOW_LIGHT:
-        incidence *= max(-(light[13] * to_light[0] + light[14] * to_light[1] + light[15] * to_light[2]), 0.0)
-    return incidence
+    x, y, z = x * scale, y * scale, z * scale
+    strength = max(nx * x + ny * y + nz * z, 0.0) / (square + 0.4)
+    if kind == WINDOW_LIGHT:
+        strength *= max(-(lights[k, 13] * x + lights[k, 14] * y + lights[k, 15] * z), 0.0)
+    return strength, x, y, z
 
 
 @kernel
-def _through_window(light, p, to_light, blur):  # type: ignore[no-untyped-def]
-    """How far along `to_light` the sun's window lies, or -1 if the ray misses its panes (a bar crosses the middle)."""
-    first, second = light[4:7], light[7:10]
-    nx = first[1] * second[2] - first[2] * second[1]
-    ny = first[2] * second[0] - first[0] * second[2]
-    nz = first[0] * second[1] - first[1] * second[0]
-    along = nx * to_light[0] + ny * to_light[1] + nz * to_light[2]
+def _through_window(lights, k, px, py, pz, x, y, z, blur_u, blur_v):
+    """How far along (x, y, z) the panes of the sun's window lie, or -1 if the ray misses them (a bar crosses
+    the middle)."""
+    ax, ay, az = lights[k, 4], lights[k, 5], lights[k, 6]
+    bx, by, bz = lights[k, 7], lights[k, 8], lights[k, 9]
+    nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    along = nx * x + ny * y + nz * z
     if along == 0.0:
         return -1.0
-    t = (nx * (light[1] - p[0]) + ny * (light[2] - p[1]) + nz * (light[3] - p[2])) / along
+    qx, qy, qz = px - lights[k, 1], py - lights[k, 2], pz - lights[k, 3]
+    t = -(nx * qx + ny * qy + nz * qz) / along
     if t <= 0.0:
         return -1.0
-    u, v = 0.0, 0.0
-    for e in range(3):
-        q = p[e] + t * to_light[e] - light[1 + e]
-        u += q * first[e]
-        v += q * second[e]
-    u /= first[0] ** 2 + first[1] ** 2 + first[2] ** 2
-    v /= second[0] ** 2 + second[1] ** 2 + second[2] ** 2
-    u, v = u + 0.03 * blur[0], v + 0.03 * blur[1]
+    qx, qy, qz = qx + t * x, qy + t * y, qz + t * z
+    u = (qx * ax + qy * ay + qz * az) / (ax * ax + ay * ay + az * az) + 0.03 * blur_u
+    v = (qx * bx + qy * by + qz * bz) / (bx * bx + by * by + bz * bz) + 0.03 * blur_v
     return t if 0.05 < abs(u) < 1.0 and abs(v) < 1.0 else -1.0
 
 
 @kernel
-def visibility(scene, points, normals, light_places, dome_places):  # type: ignore[no-untyped-def]
-    """One noisy sample per pixel of how much of each light, and last of the surroundings, it sees: (H, W, L + 1) float32."""
+def visibility(blockers, solids, lights, room, points, normals, light_places, dome_places):
+    """One noisy sample per pixel of how much of each light, and last of the surroundings, it sees: (H, W, L +
+    1) float32."""
     height, width = points.shape[:2]
-    count = scene.lights.shape[0]
+    count = lights.shape[0]
     seen = np.zeros((height, width, count + 1), dtype=np.float32)
-    origin, d, ray = np.zeros(3), np.zeros(3), np.zeros(6)
     for i in range(height):
         for j in range(width):
-            p, normal = points[i, j], normals[i, j]
+            nx, ny, nz = normals[i, j, 0], normals[i, j, 1], normals[i, j, 2]
+            px, py, pz = points[i, j, 0] + 2e-3 * nx, points[i, j, 1] + 2e-3 * ny, points[i, j, 2] + 2e-3 * nz
             place = (i & 3) * 4 + (j & 3)
-            for e in range(3):
-                origin[e] = p[e] + 2e-3 * normal[e]
+            a, b = light_places[place, 0], light_places[place, 1]
             for k in range(count):
-                light = scene.lights[k]
-                strength = _unshaded(light, p, normal, d)
+                strength, x, y, z = _unshaded(lights, k, px, py, pz, nx, ny, nz)
                 if strength <= 0.0:
                     continue
-                a, b = light_places[place, 0], light_places[place, 1]
-                if light[0] == SUN_LIGHT:
-                    reach = _through_window(light, origin, d, light_places[place])
-                    if reach > 0.0 and occlusion(scene, origin, d, reach, -1, ray) >= reach:
+                if lights[k, 0] == SUN_LIGHT:
+                    reach = _through_window(lights, k, px, py, pz, x, y, z, a, b)
+                    if (
+                        reach > 0.0
+                        and occlusion(blockers, solids, px, py, pz, x, y, z, reach, -1, False) >= reach
+                    ):
                         seen[i, j, k] = 1.0
                     continue
-                if strength * max(light[10], light[12]) < 0.02:  # too weak for its shadow to be seen
+                if strength * lights[k, 11] < 0.02:  # too weak for its shadow to be seen
                     seen[i, j, k] = 1.0
                     continue
-                for e in range(3):
-                    d[e] = light[1 + e] + a * light[4 + e] + b * light[7 + e] - origin[e]
-                if occlusion(scene, origin, d, 0.999, int(light[16]), ray) >= 0.999:
+                x = lights[k, 1] + a * lights[k, 4] + b * lights[k, 7] - px
+                y = lights[k, 2] + a * lights[k, 5] + b * lights[k, 8] - py
+                z = lights[k, 3] + a * lights[k, 6] + b * lights[k, 9] - pz
+                if occlusion(blockers, solids, px, py, pz, x, y, z, 0.999, lights[k, 16], False) >= 0.999:
                     seen[i, j, k] = 1.0
-            # ambient: a direction about the normal, by the shortest rotation of +z onto it
-            nx, ny, nz = normal[0], normal[1], normal[2]
+            # ambient: a direction about the normal, in the basis of Duff et al. 2017
             x, y, z = dome_places[place, 0], dome_places[place, 1], dome_places[place, 2]
             flip = 1.0 if nz >= 0.0 else -1.0
             w = -1.0 / (flip + nz)
             s = nx * ny * w
-            d[0] = x * (1.0 + flip * nx * nx * w) + y * s + z * nx
-            d[1] = x * flip * s + y * (flip + ny * ny * w) + z * ny
-            d[2] = -x * flip * nx - y * ny + z * nz
-            far = occlusion(scene, origin, d, REACH, -1, ray)
-            for e in range(3):  # the room itself, from inside
-                if d[e] > 1e-9:
-                    far = min(far, (scene.room[e] - origin[e]) / d[e])
-                elif d[e] < -1e-9:
-                    far = min(far, -origin[e] / d[e])
-            seen[i, j, count] = 0.35 + 0.65 * min(max(far, 0.0) / REACH, 1.0)
+            dx = x * (1.0 + flip * nx * nx * w) + y * s + z * nx
+            dy = x * flip * s + y * (flip + ny * ny * w) + z * ny
+            dz = -x * flip * nx - y * ny + z * nz
+            far = occlusion(blockers, solids, px, py, pz, dx, dy, dz, REACH, -1, True)
+            far = min(far, min(min(_wall(px, dx, room[0]), _wall(py, dy, room[1])), _wall(pz, dz, room[2])))
+            seen[i, j, count] = 0.35 + 0.65 * max(far, 0.0) / REACH
     return seen
 
 
 @kernel
-def illuminate(scene, points, normals, albedo, hit, seen, position):  # type: ignore[no-untyped-def]
+def _wall(p, d, extent):
+    """How far a ray from p gets between the walls at 0 and extent."""
+    if abs(d) < 1e-9:
+        return np.inf
+    return ((extent if d > 0.0 else 0.0) - p) / d
+
+
+@kernel
+def illuminate(materials, lights, ambient, points, normals, albedo, hit, material, instance, seen, position):
     """Smooth the visibility over each surface and add up the light.
 
-    Returns the linear radiance (H, W, 3), the irradiance plus emission in the eye's weights (H, W), and the mean log
-    of the radiance, which sets the exposure.
+    `material` and `instance` are those of the primitives; ambient (2, 3) is the light from below and from
+    above. Returns the linear radiance (H, W, 3), the irradiance plus emission in the eye's weights (H, W),
+    and the mean log of the radiance, which sets the exposure.
     """
     height, width = hit.shape
-    count = scene.lights.shape[0]
+    count = lights.shape[0]
     radiance, shading = np.empty((height, width, 3)), np.empty((height, width))
-    smooth, to_light, total, eye = np.zeros(count + 1), np.zeros(3), np.zeros(3), np.zeros(3)
+    smooth, total = np.zeros(count + 1), np.zeros(3)
     log_sum = 0.0
     for i in range(height):
         for j in range(width):
-            n, normal, p = hit[i, j], normals[i, j], points[i, j]
-            own = scene.instance[n]
+            n = hit[i, j]
+            nx, ny, nz = normals[i, j, 0], normals[i, j, 1], normals[i, j, 2]
+            px, py, pz = points[i, j, 0], points[i, j, 1], points[i, j, 2]
             smooth[:] = 0.0
-            weight = 0.0
+            weight = 0
             for y in range(max(i - 2, 0), min(i + 2, height)):
                 for x in range(max(j - 2, 0), min(j + 2, width)):
-                    m = hit[y, x]
-                    if m != n and scene.instance[m] != own:
+                    if hit[y, x] != n and instance[hit[y, x]] != instance[n]:
                         continue
-                    other = normals[y, x]
-                    if normal[0] * other[0] + normal[1] * other[1] + normal[2] * other[2] < 0.85:
+                    if nx * normals[y, x, 0] + ny * normals[y, x, 1] + nz * normals[y, x, 2] < 0.85:
                         continue
-                    weight += 1.0
+                    weight += 1
                     for k in range(count + 1):
                         smooth[k] += seen[y, x, k]
-            material = scene.materials[scene.material[n]]
-            gloss, emission = material[9], material[10]
-            up = 0.5 + 0.5 * normal[2]
+            m = material[n]
+            gloss, emission = materials[m, 9], materials[m, 10]
+            up, share = 0.5 + 0.5 * nz, 1.0 / weight
             for e in range(3):
-                total[e] = (scene.ambient[0, e] * (1.0 - up) + scene.ambient[1, e] * up) * smooth[count] / weight
-                total[e] += emission
-                eye[e] = position[e] - p[e]
+                total[e] = (
+                    emission + (ambient[0, e] * (1.0 - up) + ambient[1, e] * up) * smooth[count] * share
+                )
+            ex, ey, ez = position[0] - px, position[1] - py, position[2] - pz
+            length = 1.0 / math.sqrt(ex * ex + ey * ey + ez * ez)
             shine = 0.0
-            length = math.sqrt(eye[0] ** 2 + eye[1] ** 2 + eye[2] ** 2)
             for k in range(count):
                 if smooth[k] == 0.0:
                     continue
-                strength = _unshaded(scene.lights[k], p, normal, to_light) * smooth[k] / weight
+                strength, x, y, z = _unshaded(lights, k, px, py, pz, nx, ny, nz)
+                strength *= smooth[k] * share
                 for e in range(3):
-                    total[e] += strength * scene.lights[k, 10 + e]
+                    total[e] += strength * lights[k, 10 + e]
                 if gloss > 0.0:
-                    facing, square = 0.0, 0.0
-                    for e in range(3):
-                        h = to_light[e] + eye[e] / length
-                        facing += h * normal[e]
-                        square += h * h
-                    facing = max(facing, 0.0) ** 2 / max(square, 1e-9)  # squared cosine, to the 16th below
-                    facing *= facing
-                    facing *= facing
-                    facing *= facing
-                    shine += gloss * 4.0 * strength * scene.lights[k, 11] * facing * facing
+                    x, y, z = x + ex * length, y + ey * length, z + ez * length
+                    facing = max(nx * x + ny * y + nz * z, 0.0)
+                    sharp = facing * facing / max(x * x + y * y + z * z, 1e-9)  # cosine², to the 16th below
+                    for _ in range(4):
+                        sharp *= sharp
+                    shine += gloss * 4.0 * strength * lights[k, 11] * sharp
             bright = 0.0
             for e in range(3):
                 value = albedo[i, j, e] * total[e] + shine
@@ -224,8 +220,9 @@ def illuminate(scene, points, normals, albedo, hit, seen, position):  # type: ig
 
 
 @kernel
-def develop(radiance, exposure, balance, vignette):  # type: ignore[no-untyped-def]
-    """Exposure, white balance (3,), vignette, a filmic shoulder and display gamma: (H, W, 3) float32 in [0, 1].
+def develop(radiance, exposure, balance, vignette):
+    """Exposure, white balance (3,), vignette, a filmic shoulder and display gamma: (H, W, 3) float32 in [0,
+    1].
 
     The curve is Hejl and Burgess-Dawson's rational fit of film, which includes the gamma.
     """
@@ -242,13 +239,11 @@ def develop(radiance, exposure, balance, vignette):  # type: ignore[no-untyped-d
 
 
 @kernel
-def antialias(scene, colours, hit, position, view, intrinsics):  # type: ignore[no-untyped-def]
+def antialias(solids, colours, hit, position, view, intrinsics):
     """Blend pixels that see more than one primitive: colours (H, W, 3) float32 -> a new array."""
     height, width = hit.shape
     out = colours.copy()
-    near = np.zeros(9, dtype=np.int64)
-    origins = np.zeros((9, 6))
-    total, d = np.zeros(3), np.zeros(3)
+    near, total = np.zeros(9, dtype=np.int64), np.zeros(3)
     for i in range(height):
         for j in range(width):
             n = hit[i, j]
@@ -270,21 +265,21 @@ def antialias(scene, colours, hit, position, view, intrinsics):  # type: ignore[
                         found += 1
             total[:] = 0.0
             for sample in range(4):
-                v = i + (0.125 if sample == 0 else -0.375 if sample == 1 else 0.375 if sample == 2 else -0.125)
-                u = j + (-0.375 if sample == 0 else -0.125 if sample == 1 else 0.125 if sample == 2 else 0.375)
+                v = i + (
+                    0.125 if sample == 0 else -0.375 if sample == 1 else 0.375 if sample == 2 else -0.125
+                )
+                u = j + (
+                    -0.375 if sample == 0 else -0.125 if sample == 1 else 0.125 if sample == 2 else 0.375
+                )
                 a, b = (u - intrinsics[2]) / intrinsics[0], (intrinsics[3] - v) / intrinsics[1]
-                for e in range(3):
-                    d[e] = a * view[0, e] + b * view[1, e] - view[2, e]
+                dx = a * view[0, 0] + b * view[1, 0] - view[2, 0]
+                dy = a * view[0, 1] + b * view[1, 1] - view[2, 1]
+                dz = a * view[0, 2] + b * view[1, 2] - view[2, 2]
                 best, seen = np.inf, n
                 for f in range(found):
-                    m, ray = near[f], origins[f]
-                    local_ray(scene, m, position, d, ray)
-                    half = scene.half[m]
-                    t = intersect(
-                        scene.kind[m], ray[0], ray[1], ray[2], ray[3], ray[4], ray[5], half[0], half[1], half[2], 0.05
-                    )
+                    t = strike(solids, near[f], position[0], position[1], position[2], dx, dy, dz, NEAR)
                     if t < best:
-                        best, seen = t, m
+                        best, seen = t, near[f]
                 row, column, distance = i, j, np.inf
                 for y in range(max(i - 1, 0), min(i + 2, height)):
                     for x in range(max(j - 1, 0), min(j + 2, width)):
@@ -300,8 +295,9 @@ def antialias(scene, colours, hit, position, view, intrinsics):  # type: ignore[
 
 
 @kernel
-def expose(colours, grain, noise):  # type: ignore[no-untyped-def]
-    """Add the sensor's noise, stronger in the dark, and round to 8 bits: (H, W, 3) uint8. `grain` is unit normal."""
+def expose(colours, grain, noise):
+    """Add the sensor's noise, stronger in the dark, and round to 8 bits: (H, W, 3) uint8. `grain` is unit
+    normal."""
     height, width = colours.shape[:2]
     image = np.empty((height, width, 3), dtype=np.uint8)
     for i in range(height):

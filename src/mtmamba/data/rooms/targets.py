@@ -13,7 +13,7 @@ SALIENT_AREA = 0.25
 
 
 @kernel
-def _off_plane(depth, normals, rays, i, j, y, x):  # type: ignore[no-untyped-def]
+def _off_plane(depth, normals, rays, i, j, y, x):
     """How far pixel (y, x) lies from the tangent plane of pixel (i, j), in metres."""
     total = 0.0
     for e in range(3):
@@ -22,16 +22,16 @@ def _off_plane(depth, normals, rays, i, j, y, x):  # type: ignore[no-untyped-def
 
 
 @kernel
-def edges(depth, normals, instance, rays, crease, step):  # type: ignore[no-untyped-def]
+def edges(depth, normals, instance, rays, crease, step):
     """Edges (H, W) uint8 and, of these, the boundaries between instances (H, W) uint8.
 
-    Between a pixel and its right or lower neighbour there is a boundary if they show different instances; a crease if
-    their normals differ by more than `crease` (given as the cosine); a step if each is further from the other's tangent
-    plane than `step` times the smaller depth. Of the two pixels the nearer one is marked, so that the edge lies on the
-    object in front; lines are one to two pixels wide.
+    Between a pixel and its right or lower neighbour there is a boundary if they show different instances; a
+    crease if their normals differ by more than `crease` (given as the cosine); a step if each is further from
+    the other's tangent plane than `step` times the smaller depth. Of the two pixels the nearer one is marked,
+    so that the edge lies on the object in front; lines are one to two pixels wide.
 
-    depth (H, W), normals (H, W, 3), instance (H, W) int, rays (H, W, 3): the direction of each pixel, unit step in depth;
-    normals and rays in the same frame.
+    depth (H, W), normals (H, W, 3), instance (H, W) int, rays (H, W, 3): the direction of each pixel, unit
+    step in depth; normals and rays in the same frame.
     """
     height, width = instance.shape
     edge, boundary = np.zeros((height, width), dtype=np.uint8), np.zeros((height, width), dtype=np.uint8)
@@ -63,7 +63,7 @@ def edges(depth, normals, instance, rays, crease, step):  # type: ignore[no-unty
 
 
 @kernel
-def _salient(image, instance, weight, count):  # type: ignore[no-untyped-def]
+def _salient(image, instance, weight, count):
     """Scores of the instances, (count,), and their areas, (count,) in pixels: see `saliency`."""
     height, width = instance.shape
     sums = np.zeros((height + 1, width + 1, 3))
@@ -90,7 +90,13 @@ def _salient(image, instance, weight, count):  # type: ignore[no-untyped-def]
         around = (bottom - top) * (right - left) - area[k]
         contrast = 0.0
         for c in range(3):
-            outside = sums[bottom, right, c] - sums[top, right, c] - sums[bottom, left, c] + sums[top, left, c] - mean[k, c]
+            outside = (
+                sums[bottom, right, c]
+                - sums[top, right, c]
+                - sums[bottom, left, c]
+                + sums[top, left, c]
+                - mean[k, c]
+            )
             contrast += (mean[k, c] / area[k] - outside / max(around, 1.0)) ** 2
         contrast = math.sqrt(contrast / 3.0) / 255.0
         y, x = middle[k, 0] / area[k] / height - 0.5, middle[k, 1] / area[k] / width - 0.5
@@ -107,11 +113,11 @@ def saliency(image: np.ndarray, instance: np.ndarray, weight: np.ndarray) -> np.
 
         w * (0.08 + contrast) * exp(-4 r²) * sqrt(min(share, 0.08))
 
-    with w its class's weight (`weight`, (K,) per instance; 0 for the room itself), contrast the root mean square
-    difference between its mean colour and that of its bounding box widened by a third on all sides (itself left out),
-    r the distance of its middle from the centre in units of height and width, and share its share of the picture.
-    Salient is the best instance, and in falling order of score every other with at least 0.6 of the best, as long as
-    the sum does not exceed 25% of the picture.
+    with w its class's weight (`weight`, (K,) per instance; 0 for the room itself), contrast the root mean
+    square difference between its mean colour and that of its bounding box widened by a third on all sides
+    (itself left out), r the distance of its middle from the centre in units of height and width, and share
+    its share of the picture. Salient is the best instance, and in falling order of score every other with at
+    least 0.6 of the best, as long as the sum does not exceed 25% of the picture.
 
     Args:
         image: (H, W, 3) uint8.

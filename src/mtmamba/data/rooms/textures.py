@@ -1,7 +1,7 @@
 """Procedural textures: surface coordinates in metres -> linear colour.
 
-Every hard pattern is blurred by the width of a pixel on the surface, so that it fades to its mean in the distance
-instead of flickering.
+Every hard pattern is blurred by the width of a pixel on the surface, so that it fades to its mean in the
+distance instead of flickering.
 """
 
 import math
@@ -10,11 +10,26 @@ import numpy as np
 
 from .jit import kernel
 
-(PLAIN, CHECKER, PLANKS, NOISE, STRIPES, BRICKS, DOTS, BOOKS, LANDSCAPE, ABSTRACT, OUTDOORS, BORDER, ZIGZAG) = range(13)
+(
+    PLAIN,
+    CHECKER,
+    PLANKS,
+    GRAIN,
+    NOISE,
+    STRIPES,
+    BRICKS,
+    DOTS,
+    ZIGZAG,
+    BORDER,
+    BOOKS,
+    LANDSCAPE,
+    ABSTRACT,
+    OUTDOORS,
+) = range(14)
 
 
 @kernel
-def _hash(x, y, seed):  # type: ignore[no-untyped-def]
+def _hash(x, y, seed):
     """A number in [0, 1) for every cell of the integer grid (an avalanche of 32-bit multiplications)."""
     h = np.uint32(np.int64(x) * 374761393 + np.int64(y) * 668265263 + np.int64(seed) * 1274126177)
     h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(1274126177))
@@ -24,7 +39,7 @@ def _hash(x, y, seed):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _noise(u, v, seed):  # type: ignore[no-untyped-def]
+def _noise(u, v, seed):
     """Value noise in [0, 1] with a period of one."""
     i, j = math.floor(u), math.floor(v)
     a, b = u - i, v - j
@@ -35,7 +50,7 @@ def _noise(u, v, seed):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _inside(x, half, width):  # type: ignore[no-untyped-def]
+def _inside(x, half, width):
     """1 within `half` of the nearest whole number, 0 outside, ramped over `width`."""
     d = abs(x - math.floor(x + 0.5))
     if width > 0.5:  # the pixel covers whole periods: the share of the line
@@ -44,27 +59,20 @@ def _inside(x, half, width):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _wave(x, width):  # type: ignore[no-untyped-def]
+def _wave(x, width):
     """A square wave of period 1 in [-1, 1], fading to 0 as a pixel gets wider than half a period."""
     d = 0.25 - abs(x - math.floor(x) - 0.5)
     return min(max(2.0 * d / max(width, 1e-6), -1.0), 1.0) * min(max(2.0 - 3.0 * width, 0.0), 1.0)
 
 
 @kernel
-def _hill(x, seed):  # type: ignore[no-untyped-def]
+def _hill(x, seed):
     return 0.6 * _noise(x, 0.5, seed) + 0.3 * _noise(2.3 * x, 1.5, seed) + 0.1 * _noise(6.1 * x, 2.5, seed)
 
 
 @kernel
-def texture(material, u, v, half_u, half_v, pixel, out):  # type: ignore[no-untyped-def]
-    """Write the linear colour at surface coordinates (u, v), in metres from the middle of the surface, into out (3,).
-
-    `material` is a row of SceneArrays.materials, half_u and half_v the half extent of the surface and `pixel` the width
-    of a pixel on it, all in metres.
-    """
-    kind, seed = int(material[0]), int(material[11])
-    x, y = u / material[7], v / material[8]
-    px, py = pixel / material[7], pixel / material[8]
+def _pattern(kind, seed, x, y, px, py):
+    """How far from the first to the second colour, and by what factor lighter, at (x, y) in periods."""
     mix, shade = 0.0, 1.0
     if kind == CHECKER:
         mix = 0.5 - 0.5 * _wave(x, px) * _wave(y, py)
@@ -79,6 +87,11 @@ def texture(material, u, v, half_u, half_v, pixel, out):  # type: ignore[no-unty
         mix = min(max(tone * 0.8 + 0.1 + 0.7 * grain * fade, 0.0), 1.0)
         gap = max(_inside(y, 0.02, py), 0.6 * _inside(x, 0.005, px))
         shade = 1.0 - 0.55 * gap
+    elif kind == GRAIN:
+        fade = min(max(2.0 - 2.0 * py, 0.0), 1.0)
+        ring = _noise(0.5 * x, 2.0 * y, seed) + 0.25 * (_noise(2.0 * x, 6.0 * y, seed + 1) - 0.5) * fade
+        mix = 0.7 * ring + 0.3 * (0.5 + 0.5 * math.cos(25.0 * ring) * fade)
+        mix = min(max(mix, 0.0), 1.0)
     elif kind == NOISE:
         mix = 0.6 * _noise(x, y, seed) + 0.4 * _noise(2.7 * x, 2.7 * y, seed + 1)
         fade = min(max(2.0 - 2.0 * px, 0.0), 1.0)
@@ -99,67 +112,90 @@ def texture(material, u, v, half_u, half_v, pixel, out):  # type: ignore[no-unty
     elif kind == ZIGZAG:
         tooth = abs(x - math.floor(x) - 0.5)
         mix = 0.5 - 0.5 * _wave(y + tooth, max(px, py))
-    elif kind == BORDER:
-        edge = min(half_u - abs(u), half_v - abs(v))
-        mix = 1.0 if material[7] < edge < 2.0 * material[7] or edge > 4.0 * material[7] else 0.0
-        shade = 0.9 + 0.2 * _noise(u * 25.0, v * 25.0, seed)
-    elif kind == BOOKS:
+    return mix, shade
+
+
+@kernel
+def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
+    """Things with more than two colours; x is along the books."""
+    x = u / materials[m, 7]
+    if kind == BOOKS:
         book = math.floor(x * 1.3 + 0.8 * _noise(x * 0.9, 0.5, seed))
         hue = _hash(book, 1.0, seed)
         height = half_v * (2.0 * (0.7 + 0.3 * _hash(book, 2.0, seed)) - 1.0)
         shade = 0.35 + 0.9 * _hash(book, 3.0, seed)
         for c in range(3):
             cover = 0.5 + 0.45 * math.cos(6.2832 * (hue + c / 3.0))
-            out[c] = (0.15 + 0.5 * cover * cover) * shade
+            out[i, j, c] = (0.15 + 0.5 * cover * cover) * shade
             if abs(v / half_v - 0.45) < 0.08:
-                out[c] = 0.5 * out[c] + 0.3
+                out[i, j, c] = 0.5 * out[i, j, c] + 0.3
             if v > height:
-                out[c] = 0.02
-        return
+                out[i, j, c] = 0.02
     elif kind == LANDSCAPE:
         s, t = u / half_u, v / half_v
         ridge = -0.6 + 1.0 * _hill(1.5 * s + 7.0, seed)
         shore = -0.9 + 0.7 * _hill(1.1 * s + 3.0, seed + 1)
         sun = (s - 0.4 + _hash(1.0, 1.0, seed)) ** 2 + (t - 0.5) ** 2
         for c in range(3):
-            first, second = material[1 + c], material[4 + c]
-            out[c] = first + (0.9 - first) * (0.35 - 0.3 * t)
+            first, second = materials[m, 1 + c], materials[m, 4 + c]
+            out[i, j, c] = first + (0.9 - first) * (0.35 - 0.3 * t)
             if sun < 0.03:
-                out[c] = 0.95 - 0.2 * c
+                out[i, j, c] = 0.95 - 0.2 * c
             if t < ridge:
-                out[c] = 0.6 * second + 0.25 * first
+                out[i, j, c] = 0.6 * second + 0.25 * first
             if t < shore:
-                out[c] = 0.6 * second
-        return
+                out[i, j, c] = 0.6 * second
     elif kind == ABSTRACT:
         s, t = (u / half_u + 1.0) * 1.5, (v / half_v + 1.0) * 1.5
-        i, j = math.floor(s + 0.4 * _hash(0.0, math.floor(t), seed)), math.floor(t)
+        row = math.floor(t)
         a, b = s - 1.0 - _hash(4.0, 4.0, seed), t - 1.0 - _hash(5.0, 5.0, seed)
-        chosen = _hash(i, j, seed)
+        chosen = _hash(math.floor(s + 0.4 * _hash(0.0, row, seed)), row, seed)
         disc = a * a + b * b < 0.5
         for c in range(3):
-            colour = material[1 + c] * (1.0 - chosen) + material[4 + c] * chosen
+            colour = materials[m, 1 + c] * (1.0 - chosen) + materials[m, 4 + c] * chosen
             if chosen > 0.75:
                 colour = 0.7 - 0.2 * c * chosen
             if disc:
-                colour = 0.8 * material[4 + 2 - c] + 0.05
-            out[c] = colour
-        return
+                colour = 0.8 * materials[m, 4 + 2 - c] + 0.05
+            out[i, j, c] = colour
     elif kind == OUTDOORS:
         t = v / half_v
         horizon = -0.35 + 0.3 * _hill(u * 1.2 + 5.0, seed)
         trees = -0.75 + 0.7 * _hill(u * 2.5 + 9.0, seed + 1)
         cloud = max(_noise(u * 2.0, v * 5.0, seed + 2) - 0.5, 0.0)
         for c in range(3):
-            out[c] = material[1 + c] * (0.8 - 0.25 * t) + 0.2 + 0.5 * cloud * (1.0 - material[1 + c])
+            out[i, j, c] = (
+                materials[m, 1 + c] * (0.8 - 0.25 * t) + 0.2 + 0.5 * cloud * (1.0 - materials[m, 1 + c])
+            )
             if t < horizon:
-                out[c] = 0.5 * material[4 + c] + 0.25 * material[1 + c]
+                out[i, j, c] = 0.5 * materials[m, 4 + c] + 0.25 * materials[m, 1 + c]
             if t < trees:
-                out[c] = material[4 + c] * (0.5 + 0.5 * _noise(u * 15.0, v * 15.0, seed))
-            out[c] = min(out[c], 1.0)
+                out[i, j, c] = materials[m, 4 + c] * (0.5 + 0.5 * _noise(u * 15.0, v * 15.0, seed))
+            out[i, j, c] = min(out[i, j, c], 1.0)
+
+
+@kernel
+def texture(materials, m, u, v, half_u, half_v, pixel, out, i, j):
+    """Write the linear colour of material m at (u, v), in metres from the middle of the surface, to out[i, j]
+    (3).
+
+    half_u and half_v are the half extent of the surface and `pixel` the width of a pixel on it, in metres.
+    """
+    kind, seed = int(materials[m, 0]), int(materials[m, 11])
+    if kind in (BOOKS, LANDSCAPE, ABSTRACT, OUTDOORS):
+        _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j)
         return
+    if materials[m, 12] > 0.0 and v + half_v < materials[m, 12]:
+        out[i, j, 0] = out[i, j, 1] = out[i, j, 2] = 0.7
+        return
+    if kind == BORDER:
+        edge, band = min(half_u - abs(u), half_v - abs(v)), materials[m, 7]
+        mix = 1.0 if band < edge < 2.0 * band or edge > 4.0 * band else 0.0
+        shade = 0.9 + 0.2 * _noise(u * 25.0, v * 25.0, seed)
+    else:
+        across, along = materials[m, 7], materials[m, 8]
+        if kind == GRAIN and half_v > half_u:  # wood runs along its piece
+            u, v = v, u
+        mix, shade = _pattern(kind, seed, u / across, v / along, pixel / across, pixel / along)
     for c in range(3):
-        out[c] = min((material[1 + c] * (1.0 - mix) + material[4 + c] * mix) * shade, 1.0)
-    if material[12] > 0.0 and v + half_v < material[12]:
-        for c in range(3):
-            out[c] = 0.7
+        out[i, j, c] = min((materials[m, 1 + c] * (1.0 - mix) + materials[m, 4 + c] * mix) * shade, 1.0)
