@@ -42,9 +42,7 @@ class DecoderStage(nn.Module):
         self.fuse_expanded = GroupedLinear(tasks, channels, channels, fan_in=2 * channels)
         self.fuse_skip = GroupedLinear(tasks, channels, channels, bias=False, fan_in=2 * channels)
         *stm_rates, ctm_rate = drop_rates
-        self.stm = nn.Sequential(
-            *(STM(tasks, channels, states, expansion, rate, backend) for rate in stm_rates)
-        )
+        self.stm = nn.Sequential(*(STM(tasks, channels, states, expansion, rate, backend) for rate in stm_rates))
         block = CROSS_TASK_BLOCKS[cross_task]
         self.ctm = nn.Identity() if block is None else block(tasks, channels, states, expansion, ctm_rate, backend)
 

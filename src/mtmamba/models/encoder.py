@@ -43,9 +43,7 @@ class Encoder(nn.Module):
         self.name = name
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8]
-            raise ValueError(
-                f"timm knows no encoder {name!r}" + (f"; near ones: {', '.join(near)}" if near else "")
-            )
+            raise ValueError(f"timm knows no encoder {name!r}" + (f"; near ones: {', '.join(near)}" if near else ""))
         options: dict[str, Any] = {}
         if name.startswith("swin_"):
             # Windows and shifts stay as they are on every size: published bias tables fit no others.
@@ -53,7 +51,7 @@ class Encoder(nn.Module):
             options = {"img_size": tuple(grid), "strict_img_size": False, "always_partition": True}
         options |= kwargs or {}
         self.net = self._create(name, pretrained, options)
-        info = self.net.feature_info
+        info: Any = self.net.feature_info
         self.channels: list[int] = list(info.channels())
         self.strides: list[int] = list(info.reduction())
         self._check_pyramid()
@@ -66,9 +64,7 @@ class Encoder(nn.Module):
     def _create(self, name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
         indices = tuple(range(-NUM_MAPS, 0))
         try:
-            return timm.create_model(
-                name, features_only=True, out_indices=indices, pretrained=pretrained, **options
-            )
+            return timm.create_model(name, features_only=True, out_indices=indices, pretrained=pretrained, **options)
         except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
             raise ValueError(f"timm cannot make a feature pyramid of {name!r} with {options}: {error}") from error
 

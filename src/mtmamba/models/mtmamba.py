@@ -21,7 +21,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mtmamba_plus": {"cross_task": "s_ctm", "head": "lite"},
 }
 #: Input sizes (H, W) of the published recipes, and how much larger their answer is.
-BENCHMARK_SIZES = {"nyudv2": (448, 576), "pascal_context": (512, 512), "cityscapes": (512, 1024), "ade20k": (512, 512)}
+BENCHMARK_SIZES = {
+    "nyudv2": (448, 576),
+    "pascal_context": (512, 512),
+    "cityscapes": (512, 1024),
+    "ade20k": (512, 512),
+}
 OUTPUT_SCALES = {"cityscapes": 2}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtmamba.models.decoder import DecoderStage
 from mtmamba.models.mtmamba import PUBLISHED_ENCODER, MTMamba, create_model
 from mtmamba.nn.blocks import FCTM, SCTM
 from mtmamba.nn.heads import DenseHead
@@ -132,7 +133,8 @@ def _task_order(published: dict[str, Tensor]) -> list[str]:
 
 def _swin_arguments(published: dict[str, Tensor]) -> dict[str, Any]:
     """What must be said of the encoder beyond its name; nothing for the published Swin-Large."""
-    depths, heads = [], []
+    depths: list[int] = []
+    heads: list[int] = []
     window = 0
     while f"backbone.stages.{len(depths)}.blocks.0.norm1.weight" in published:
         stage = f"backbone.stages.{len(depths)}.blocks"
@@ -158,8 +160,9 @@ def _rules(model: MTMamba) -> Iterator[Rule]:
     tasks = [_PUBLISHED_NAMES.get(task.name, task.name) for task in model.tasks]
     yield from _encoder_rules(model)
     for s, stage in enumerate(model.decoder.stages):
+        assert isinstance(stage, DecoderStage)
         ours = f"decoder.stages.{s}"
-        yield from _decoder_stage_rules(model, tasks, s, ours)
+        yield from _decoder_stage_rules(model.config["name"], len(stage.stm), tasks, s, ours)
         if isinstance(stage.ctm, FCTM):
             yield from _f_ctm_rules(f"{ours}.ctm", f"block_3.{s}", tasks)
         elif isinstance(stage.ctm, SCTM):
@@ -184,21 +187,23 @@ def _encoder_rules(model: MTMamba) -> Iterator[Rule]:
                 name = name.replace(ours, theirs)
             if name.startswith("layers_"):
                 stage, rest = name.removeprefix("layers_").split(".", 1)
-                if rest.startswith("downsample."):  # ours: at the start of a stage; theirs: at the end of the one before
+                if rest.startswith(
+                    "downsample."
+                ):  # ours: at the start of a stage; theirs: at the end of the one before
                     stage, transform = str(int(stage) - 1), _merged_as_timm
                 name = f"stages.{stage}.{rest}"
         yield f"encoder.{key}", _only, [(f"backbone.{name}", transform)]
 
 
-def _decoder_stage_rules(model: MTMamba, tasks: list[str], s: int, ours: str) -> Iterator[Rule]:
+def _decoder_stage_rules(model_name: str, stm_blocks: int, tasks: list[str], s: int, ours: str) -> Iterator[Rule]:
     for name in ("expand.weight", "norm.weight", "norm.bias"):
         yield f"{ours}.expand.{name}", torch.stack, [(f"expand_layers.{t}_{s}.{name}", _same) for t in tasks]
     fused = [f"concat_layers.{t}_{s}" for t in tasks]
     yield f"{ours}.fuse_expanded.weight", torch.stack, [(f"{f}.weight", _first_half) for f in fused]
     yield f"{ours}.fuse_skip.weight", torch.stack, [(f"{f}.weight", _second_half) for f in fused]
     yield f"{ours}.fuse_expanded.bias", torch.stack, [(f"{f}.bias", _same) for f in fused]
-    for i in range(len(model.decoder.stages[s].stm)):
-        if model.config["name"] == "mtmamba":
+    for i in range(stm_blocks):
+        if model_name == "mtmamba":
             blocks = [f"block_{i + 1}.{t}_{s}" for t in tasks]
         else:
             blocks = [f"block_stm.{t}_{s}.{i}" for t in tasks]
@@ -251,7 +256,11 @@ def _s_ctm_rules(ours: str, theirs: str, tasks: list[str]) -> Iterator[Rule]:
         yield f"{ours}.shared_conv.{name}", _only, [(f"{theirs}.conv_share.1.{name}", _same)]
     ops = [f"{theirs}.op.{t}" for t in tasks]
     yield from _ss2d_rules(f"{ours}.css2d", ops)
-    yield f"{ours}.css2d.cross_proj.weight", torch.stack, [(f"{op}.in_proj_cross.weight", _same) for op in ops]
+    yield (
+        f"{ours}.css2d.cross_proj.weight",
+        torch.stack,
+        [(f"{op}.in_proj_cross.weight", _same) for op in ops],
+    )
 
 
 def _head_rules(model: MTMamba, tasks: list[str]) -> Iterator[Rule]:
@@ -263,7 +272,7 @@ def _head_rules(model: MTMamba, tasks: list[str]) -> Iterator[Rule]:
             yield f"head.conv.{name}", torch.stack, [(f"final_expand.{t}.0.{name}", _same) for t in tasks]
         for name in ("weight", "bias", "running_mean", "running_var"):
             yield f"head.norm.{name}", torch.cat, [(f"final_expand.{t}.1.{name}", _same) for t in tasks]
-        counters = [(f"final_expand.{t}.1.num_batches_tracked", _same) for t in tasks]
+        counters: list[tuple[str, Transform]] = [(f"final_expand.{t}.1.num_batches_tracked", _same) for t in tasks]
         yield "head.norm.num_batches_tracked", lambda parts: torch.stack(parts).max(), counters
     for i, t in enumerate(tasks):
         for name in ("weight", "bias"):

@@ -6,7 +6,7 @@ All map (T, B, H, W, C) to the same shape and are residual; DropPath is drawn pe
 from __future__ import annotations
 
 import torch
-from timm.layers import drop_path
+from timm.layers.drop import drop_path
 from torch import Tensor, nn
 
 from mtmamba.nn.grouped import GroupedLayerNorm, GroupedLinear
@@ -84,7 +84,7 @@ class FCTM(nn.Module):
         branches = self.branches(torch.cat([self.own_proj(z), shared.unsqueeze(0)]))
         own, shared = branches[:-1], branches[-1:]
         gate = torch.sigmoid(self.gate(z))
-        return x + self.drop_path(self.out_proj(torch.lerp(own, shared.expand_as(own), gate)))
+        return x + self.drop_path(self.out_proj(own + gate * (shared - own)))
 
 
 class SCTM(nn.Module):

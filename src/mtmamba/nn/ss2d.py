@@ -97,7 +97,10 @@ class SS2D(nn.Module):
     def forward(self, x: Tensor, shared: Tensor | None = None) -> Tensor:
         """``shared`` (B, H, W, C) is wanted if and only if the module was made with ``cross``."""
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        source = None if self.cross_proj is None else self.cross_proj.shared(shared)
+        source = None
+        if self.cross_proj is not None:
+            assert shared is not None, "a cross-task SS2D takes its dt, B and C from a shared map"
+            source = self.cross_proj.shared(shared)
         return self.out_proj(self.branch(x, source) * F.silu(z))
 
 

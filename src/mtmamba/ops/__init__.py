@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ def selective_scan_2d(
 
 
 def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int) -> int:
-    """Cost of one call as the field counts it: 9 B L (4D) N + B L (4D) per group (VMamba's count; dt's matmul not in)."""
+    """Cost of one call as the field counts it: 9 B L (4D) N + B L (4D) per group; dt's matmul is not in it."""
     return groups * batch * pixels * NUM_ROUTES * channels * (9 * states + 1)
 
 
@@ -93,7 +94,7 @@ def _scan(
 
 
 @_scan.register_fake
-def _(u, proj, dt_weight, dt_bias, A_log, D_skip, backend):  # type: ignore[no-untyped-def]
+def _(u: Tensor, *others: Tensor | str) -> Tensor:
     return torch.empty_like(u, memory_format=torch.contiguous_format)
 
 
@@ -112,17 +113,16 @@ def _scan_backward(
 
 
 @_scan_backward.register_fake
-def _(grad_y, u, proj, dt_weight, dt_bias, A_log, D_skip, backend):  # type: ignore[no-untyped-def]
-    inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
-    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs)
+def _(grad_y: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs[:-1])
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     *tensors, ctx.backend = inputs
     ctx.save_for_backward(*tensors)
 
 
-def _autograd(ctx, grad_y):  # type: ignore[no-untyped-def]
+def _autograd(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     return *_scan_backward(grad_y, *ctx.saved_tensors, ctx.backend), None
 
 
@@ -130,14 +130,12 @@ _scan.register_autograd(_autograd, setup_context=_setup_context)
 
 
 @register_flop_formula(torch.ops.mtmamba.selective_scan_2d)
-def _flops(u_shape, proj_shape, dt_weight_shape, dt_bias_shape, A_log_shape, *args, **kwargs) -> int:  # type: ignore[no-untyped-def]
-    G, B, H, W, D = u_shape
-    return scan_flops(G, B, H * W, D, A_log_shape[-1])
+def _flops(u: Any, proj: Any, dt_weight: Any, dt_bias: Any, A_log: Any, *others: Any, **kwargs: Any) -> int:
+    G, B, H, W, D = u  # shapes take the place of tensors
+    return scan_flops(G, B, H * W, D, A_log[-1])
 
 
-def _check_shapes(
-    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
-) -> None:
+def _check_shapes(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor) -> None:
     if u.ndim != 5:
         raise ValueError(f"u must be (groups, batch, height, width, channels), got {tuple(u.shape)}")
     if dt_weight.ndim != 4 or A_log.ndim != 4:

@@ -28,9 +28,7 @@ BLOCK_ELEMENTS = 2**26
 BUSY_ELEMENTS = 2**15
 
 
-def forward(
-    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
-) -> Tensor:
+def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor) -> Tensor:
     """Two-level 2-D selective scan; shapes as in :func:`mtmamba.ops.selective_scan_2d`."""
     plan = _Plan.make(u, A_log.shape[-1])
     low, B_in, C_out = plan.project(proj, dt_weight.shape[-1])

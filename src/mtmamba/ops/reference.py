@@ -9,16 +9,14 @@ from torch import Tensor
 from mtmamba.ops.routes import route_indices
 
 
-def forward(
-    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
-) -> Tensor:
+def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor) -> Tensor:
     """Sequential 2-D selective scan; shapes as in :func:`mtmamba.ops.selective_scan_2d`.
 
     Computes in float32, or in float64 when ``u`` is float64.
     """
     y = torch.zeros_like(u, dtype=_dtype(u)).flatten(2, 3)
     for k, route in enumerate(route_indices(u.shape[2], u.shape[3], u.device)):
-        x, dt, _, _, C_out, A = _route_inputs(k, route, u, proj, dt_weight, dt_bias, A_log)
+        x, _, _, _, C_out, _ = _route_inputs(k, route, u, proj, dt_weight, dt_bias, A_log)
         h = _states(k, route, u, proj, dt_weight, dt_bias, A_log)
         along = torch.einsum("lgbdn,gbln->gbld", h[1:], C_out) + D_skip[:, k, None, None].to(x.dtype) * x
         y[:, :, route] += along
@@ -30,7 +28,6 @@ def backward(
 ) -> tuple[Tensor, ...]:
     """Gradients of the six inputs: the adjoint of every step, walked backwards."""
     inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
-    R, N = dt_weight.shape[-1], A_log.shape[-1]
     grads = [torch.zeros_like(tensor, dtype=_dtype(u)) for tensor in inputs]
     du, dproj, dW, dbias, dA_log, dD = grads
     for k, route in enumerate(route_indices(u.shape[2], u.shape[3], u.device)):
