@@ -49,8 +49,9 @@ def panel(
         titles: by task name, or "image", to put in place of the usual ones.
         legend: whether to explain colours: by the classes present (the 12 most frequent), or a bar.
         columns: cells in a row; by default all, or half of them where there are more than five.
-        cell: the size at which each map is drawn, in pixels, as the side of a square of equal area. Smaller
-            images are enlarged by whole factors without smoothing, so that their pixels show.
+        cell: the size at which each map is drawn, in pixels, as the side of a square of equal area; no side
+            gets longer than twice that. Smaller images are enlarged by whole factors without smoothing, so that
+            their pixels show.
 
     Raises:
         ValueError: for an image or a map of another shape, or a target whose task has no map.
@@ -135,7 +136,7 @@ class _Style:
     @staticmethod
     def for_image(image: Image.Image, cell: int) -> _Style:
         width, height = image.size
-        factor = cell / math.sqrt(width * height)
+        factor = min(cell / math.sqrt(width * height), 2 * cell / max(width, height))
         if factor > 1:
             factor = max(1, round(factor))
         size = max(1, round(width * factor)), max(1, round(height * factor))
@@ -188,9 +189,7 @@ def _classes(task: Segmentation, shown: list[Map]) -> list[tuple[str, RGB | None
     """The most frequent classes of these maps in the order of classes, and a word on the rest."""
     labels = np.concatenate([as_array(each).astype(np.uint8).ravel() for each in shown])
     counts = np.bincount(labels, minlength=256)
-    present = [
-        int(index) for index in np.argsort(-counts, kind="stable") if counts[index] and index != IGNORE
-    ]
+    present = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index] and index != IGNORE]
     entries: list[tuple[str, RGB | None]] = [*task.legend(present=present[:MOST_CLASSES])]
     if len(present) > MOST_CLASSES:
         entries.append((f"and {len(present) - MOST_CLASSES} more", None))
@@ -205,6 +204,7 @@ def _swatches(entries: list[tuple[str, RGB | None]], style: _Style) -> Image.Ima
     places, x, y = [], 0, 0
     for text, color in entries:
         start = 0 if color is None else round(1.4 * side)
+        text = _elided(text, style.small, style.width - start)
         length = start + math.ceil(style.small.getlength(text))
         if x and x + length > style.width:
             x, y = 0, y + line
@@ -235,17 +235,13 @@ def _bar(ramp: np.ndarray, limits: Limits, style: _Style) -> Image.Image:
     return canvas
 
 
-def _compose(
-    rows: list[list[_Figure]], columns: int, style: _Style, row_names: tuple[str, str] | None
-) -> Image.Image:
+def _compose(rows: list[list[_Figure]], columns: int, style: _Style, row_names: tuple[str, str] | None) -> Image.Image:
     gap, (_, height) = style.gap, style.size
     pictures = [max(len(figure.pictures) for figure in row) for row in rows]
     legends = [max((f.legend.height + gap // 2 if f.legend else 0) for f in row) for row in rows]
     tall = [style.head + count * (height + gap // 2) + key for count, key in zip(pictures, legends)]
     left = gap + (style.head if row_names else 0)
-    canvas = Image.new(
-        "RGB", (left + columns * (style.width + gap), gap // 2 + sum(tall) + len(rows) * gap), PAPER
-    )
+    canvas = Image.new("RGB", (left + columns * (style.width + gap), gap // 2 + sum(tall) + len(rows) * gap), PAPER)
     draw = ImageDraw.Draw(canvas)
     top = gap // 2
     for row, count, extent in zip(rows, pictures, tall):
@@ -254,7 +250,8 @@ def _compose(
             _sideways(canvas, name, (gap // 2 + style.head // 2, middle), style)
         for column, figure in enumerate(row):
             x, y = left + column * (style.width + gap), top + style.head
-            draw.text((x, top + style.head // 2), figure.title, fill=INK, font=style.font, anchor="lm")
+            title = _elided(figure.title, style.font, style.width)
+            draw.text((x, top + style.head // 2), title, fill=INK, font=style.font, anchor="lm")
             for picture in figure.pictures:
                 canvas.paste(_resized(picture, style.size), (x, y))
                 draw.rectangle((x - 1, y - 1, x + style.size[0], y + height), outline=FAINT)
@@ -263,6 +260,14 @@ def _compose(
                 canvas.paste(figure.legend, (x, top + style.head + count * (height + gap // 2)))
         top += extent + gap
     return canvas
+
+
+def _elided(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, or as much of its beginning as fits the width, with an ellipsis."""
+    if font.getlength(text) <= width:
+        return text
+    end = next((end for end in range(len(text), 0, -1) if font.getlength(text[:end] + "…") <= width), 0)
+    return text[:end].rstrip() + "…"
 
 
 def _sideways(canvas: Image.Image, text: str, center: tuple[int, int], style: _Style) -> None:
