@@ -33,7 +33,8 @@ class _Sampler:
 
     def __init__(self, dice: Dice) -> None:
         self.dice = dice
-        extent = (dice.uniform(3.2, 5.6), dice.uniform(4.2, 7.0), dice.uniform(2.4, 3.0))
+        long = dice.uniform(4.0, 6.5) if dice.chance(0.75) else dice.uniform(6.5, 9.0)
+        extent = (dice.uniform(3.2, 5.8), long, dice.uniform(2.4, 3.0))
         self.scene = Scene(extent)
         self.look: Palette = palette.palette(dice)
         self.day = dice.chance(0.7)
@@ -127,7 +128,7 @@ class _Sampler:
 
     def _standing(self, count: int) -> None:
         for _ in range(count):
-            spot = self.plan.in_view(0.3, near=1.5, far=3.8, tries=40, inner=0.75)
+            spot = self.plan.in_view(0.3, near=1.7, far=4.0, tries=40, inner=0.75)
             if spot is None:
                 continue
             self.plan.take(*spot, 0.6, 0.6, 0.0)
@@ -392,7 +393,7 @@ class _Sampler:
             (level * 0.8, level * 0.74, level * 0.66),
             (level * (1 + tint), level, level * (1 - tint)),
         )
-        scene.exposure = dice.uniform(0.75, 1.3)
+        scene.exposure = dice.uniform(0.65, 1.7)
         scene.white_balance = (dice.uniform(0.92, 1.08), 1.0, dice.uniform(0.9, 1.1))
         scene.noise = dice.uniform(0.004, 0.025)
 

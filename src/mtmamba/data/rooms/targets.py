@@ -6,7 +6,7 @@ import numpy as np
 
 from .jit import kernel
 
-CREASE_DEGREES = 35.0
+CREASE_DEGREES = 45.0
 STEP = 0.04  # a depth step counts from this share of the depth
 SALIENT_SHARE = 0.6
 SALIENT_AREA = 0.25

@@ -66,8 +66,16 @@ def _wave(x, width):
 
 
 @kernel
-def _hill(x, seed):
-    return 0.6 * _noise(x, 0.5, seed) + 0.3 * _noise(2.3 * x, 1.5, seed) + 0.1 * _noise(6.1 * x, 2.5, seed)
+def _layers(u, v, seed, ratio, gain, count):
+    """A weighted mean of noises, each `ratio` times finer and `gain` times fainter than the one before."""
+    total, weight, share = 0.0, 0.0, 1.0
+    for layer in range(count):
+        total += share * _noise(u, v, seed + layer)
+        weight += share
+        share *= gain
+        u *= ratio
+        v *= ratio
+    return total / weight
 
 
 @kernel
@@ -82,21 +90,18 @@ def _pattern(kind, seed, x, y, px, py):
         board = math.floor(x)
         tone = _hash(board, row, seed)
         fade = min(max(2.0 - 30.0 * py, 0.0), 1.0)
-        grain = _noise(x * 3.0 + 17.0 * tone, y * 14.0, seed) - 0.5
-        grain += 0.5 * (_noise(x * 9.0, y * 40.0 + 31.0 * tone, seed) - 0.5)
+        grain = 1.5 * (_layers(x * 3.0 + 17.0 * tone, y * 14.0, seed, 3.0, 0.5, 2) - 0.5)
         mix = min(max(tone * 0.8 + 0.1 + 0.7 * grain * fade, 0.0), 1.0)
         gap = max(_inside(y, 0.02, py), 0.6 * _inside(x, 0.005, px))
         shade = 1.0 - 0.55 * gap
     elif kind == GRAIN:
         fade = min(max(2.0 - 2.0 * py, 0.0), 1.0)
-        ring = _noise(0.5 * x, 2.0 * y, seed) + 0.25 * (_noise(2.0 * x, 6.0 * y, seed + 1) - 0.5) * fade
+        ring = _layers(0.5 * x, 2.0 * y, seed, 3.3, 0.25, 2)
         mix = 0.7 * ring + 0.3 * (0.5 + 0.5 * math.cos(25.0 * ring) * fade)
         mix = min(max(mix, 0.0), 1.0)
     elif kind == NOISE:
-        mix = 0.6 * _noise(x, y, seed) + 0.4 * _noise(2.7 * x, 2.7 * y, seed + 1)
-        fade = min(max(2.0 - 2.0 * px, 0.0), 1.0)
-        mix += fade * 0.5 * (_noise(9.0 * x, 9.0 * y, seed + 2) - 0.5)
-        mix = min(max(mix, 0.0), 1.0)
+        mix = _layers(x, y, seed, 3.0, 0.6, 3 if px < 0.2 else 2)
+        mix = min(max(1.6 * mix - 0.3, 0.0), 1.0)
     elif kind == STRIPES:
         mix = 0.5 - 0.5 * _wave(x, px)
     elif kind == BRICKS:
@@ -133,8 +138,8 @@ def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
                 out[i, j, c] = 0.02
     elif kind == LANDSCAPE:
         s, t = u / half_u, v / half_v
-        ridge = -0.6 + 1.0 * _hill(1.5 * s + 7.0, seed)
-        shore = -0.9 + 0.7 * _hill(1.1 * s + 3.0, seed + 1)
+        ridge = -0.6 + 1.0 * _layers(1.5 * s + 7.0, 0.5, seed, 2.4, 0.45, 3)
+        shore = -0.9 + 0.7 * _layers(1.1 * s + 3.0, 0.5, seed + 1, 2.4, 0.45, 3)
         sun = (s - 0.4 + _hash(1.0, 1.0, seed)) ** 2 + (t - 0.5) ** 2
         for c in range(3):
             first, second = materials[m, 1 + c], materials[m, 4 + c]
@@ -160,8 +165,8 @@ def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
             out[i, j, c] = colour
     elif kind == OUTDOORS:
         t = v / half_v
-        horizon = -0.35 + 0.3 * _hill(u * 1.2 + 5.0, seed)
-        trees = -0.75 + 0.7 * _hill(u * 2.5 + 9.0, seed + 1)
+        horizon = -0.35 + 0.3 * _layers(u * 1.2 + 5.0, 0.5, seed, 2.4, 0.45, 3)
+        trees = -0.75 + 0.7 * _layers(u * 2.5 + 9.0, 0.5, seed + 1, 2.4, 0.45, 3)
         cloud = max(_noise(u * 2.0, v * 5.0, seed + 2) - 0.5, 0.0)
         for c in range(3):
             out[i, j, c] = (
