@@ -38,9 +38,13 @@ def test_loss_is_the_mean_over_the_pixels_of_the_set():
     assert metric.compute()["loss"].item() == pytest.approx(expected)
 
 
+def test_a_cut_is_passed_where_it_is_met():
+    metric = PixelBoundaryMetric()
+    metric.update(torch.tensor([[[[0.0, -1e-3]]]]), torch.tensor([[[[1.0, 0.0]]]]))  # 0.5 and just below
+    assert metric.compute()["pixelF"].item() == 1
+
+
 def test_by_hand():
     metric = PixelBoundaryMetric()
     metric.update(torch.tensor([[[[4.0, 2.0, 1.0, -5.0]]]]), torch.tensor([[[[1.0, 0.0, 0.7, 0.2]]]]))
-    assert metric.compute()["pixelF"].item() == pytest.approx(
-        2 * 2 / (2 * 2 + 1)
-    )  # three found, two of them true
+    assert metric.compute()["pixelF"].item() == pytest.approx(2 * 2 / (2 * 2 + 1))  # three found, two of them true

@@ -69,8 +69,6 @@ def test_pooled_over_pixels_not_images():
     metric = DepthMetric()
     metric.update(torch.full((1, 1, 1, 1), 3.0), torch.full((1, 1, 1, 1), 1.0))
     metric.update(torch.full((1, 1, 1, 3), 1.0), torch.full((1, 1, 1, 3), 1.0))
-    assert metric.compute()["rmse"].item() == pytest.approx(
-        1.0
-    )  # sqrt(4/4); the mean over images: 1 as sqrt(4)/2
+    assert metric.compute()["rmse"].item() == pytest.approx(1.0)  # sqrt(4/4); the mean over images: 1 as sqrt(4)/2
     metric.update(torch.full((1, 1, 1, 12), 1.0), torch.full((1, 1, 1, 12), 1.0))
     assert metric.compute()["rmse"].item() == pytest.approx(0.5)  # the mean over images would be 2/3

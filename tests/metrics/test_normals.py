@@ -64,5 +64,12 @@ def test_a_pixel_with_any_channel_at_255_is_ignored():
     assert compute(tilted(30, 90), target)["mean"] == pytest.approx(30, abs=1e-4)
 
 
+def test_a_prediction_that_is_not_a_number_is_no_good_one():
+    result = compute(torch.full((1, 3, 1, 1), float("nan")), tilted(0))
+    assert math.isnan(result["mean"])
+    assert result["median"] == pytest.approx(180, abs=0.011)
+    assert result["within_30"] == 0
+
+
 def test_a_prediction_of_zero_is_90_degrees():
     assert compute(torch.zeros(1, 3, 1, 1), tilted(0))["mean"] == pytest.approx(90)

@@ -47,6 +47,11 @@ def test_smoke_keys_are_scalars_in_double_precision(kind):
 
 
 @each_metric
+def test_counts_and_sums_stay_exact_over_many_pixels(kind):
+    assert {state.dtype for state in METRICS[kind]().metric_state.values()} <= {torch.int64, torch.float64}
+
+
+@each_metric
 def test_many_updates_are_one(kind):
     whole, parts = METRICS[kind](), METRICS[kind]()
     logits, target = data(whole)
@@ -174,6 +179,16 @@ def test_a_device_without_float64(kind):
     assert computed(metric) == pytest.approx(computed(plain), rel=1e-5)
     metric.reset()
     assert all(state.dtype != torch.float64 for state in metric.metric_state.values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@each_metric
+def test_cuda(kind):
+    metric, plain = METRICS[kind]().cuda(), METRICS[kind]()
+    logits, target = data(metric)
+    metric.update(logits.cuda(), target.cuda())
+    plain.update(logits, target)
+    assert computed(metric) == pytest.approx(computed(plain), rel=1e-5)
 
 
 @each_metric

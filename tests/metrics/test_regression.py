@@ -26,9 +26,7 @@ def test_scikit_learn(seed, channels):
 
 def test_a_pixel_with_any_channel_at_255_is_ignored():
     metric = RegressionMetric(2)
-    metric.update(
-        torch.tensor([[[[3.0, 0.0]], [[0.0, 0.0]]]]), torch.tensor([[[[0.0, 9.0]], [[0.0, 255.0]]]])
-    )
+    metric.update(torch.tensor([[[[3.0, 0.0]], [[0.0, 0.0]]]]), torch.tensor([[[[0.0, 9.0]], [[0.0, 255.0]]]]))
     result = metric.compute()
     assert result["mae"].item() == pytest.approx(1.5)
     assert result["rmse"].item() == pytest.approx(4.5**0.5)

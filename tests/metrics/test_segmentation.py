@@ -23,9 +23,7 @@ def test_scikit_learn(seed, classes, ignored):
     guess = np.where(generator.random(truth.shape) < 0.5, truth, generator.integers(0, classes, truth.shape))
     holes = generator.random(truth.shape) < ignored
     metric = SegmentationMetric([f"c{index}" for index in range(classes)])
-    metric.update(
-        logits_for(torch.from_numpy(guess), classes), torch.from_numpy(np.where(holes, IGNORE, truth))
-    )
+    metric.update(logits_for(torch.from_numpy(guess), classes), torch.from_numpy(np.where(holes, IGNORE, truth)))
     matrix = confusion_matrix(truth[~holes], guess[~holes], labels=range(classes))
     union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
     iou = np.divide(np.diag(matrix), union, out=np.zeros(classes), where=union > 0)
