@@ -15,9 +15,7 @@ from .scene import Group, Material, Vector
 Size = tuple[float, float, float]
 
 
-def _legs(
-    group: Group, size: Size, thick: float, material: Material, round_: bool, inset: float = 0.0
-) -> None:
+def _legs(group: Group, size: Size, thick: float, material: Material, round_: bool, inset: float = 0.0) -> None:
     """Four legs in the corners, from the floor to the height size[2]."""
     x, y = size[0] / 2 - thick / 2 - inset, size[1] / 2 - thick / 2 - inset
     for i in (-x, x):
@@ -129,9 +127,7 @@ def bed(group: Group, dice: Dice, look: Palette, size: Size) -> list[Vector]:
     count = 1 if width < 1.2 else 2
     for k in range(count):
         x = (k - (count - 1) / 2) * width * 0.47
-        group.sphere(
-            (x, depth / 2 - 0.3, height + 0.09), (min(0.33, width * 0.4), 0.2, 0.09), sheet, 0.0, 0.25
-        )
+        group.sphere((x, depth / 2 - 0.3, height + 0.09), (min(0.33, width * 0.4), 0.2, 0.09), sheet, 0.0, 0.25)
     return [(dice.uniform(-0.2, 0.2) * width, -depth / 2 + 0.18, height + 0.03)]
 
 
@@ -222,9 +218,7 @@ def plant(group: Group, dice: Dice, look: Palette, size: Size) -> None:
         for _ in range(7):
             a, r = dice.uniform(0, 2 * math.pi), dice.uniform(0.0, 0.25) * width
             ball = dice.uniform(0.13, 0.22) * width + 0.03
-            leaf = palette.plain(
-                palette.hsv(hue + dice.uniform(-0.03, 0.03), 0.6, value * dice.uniform(0.8, 1.2))
-            )
+            leaf = palette.plain(palette.hsv(hue + dice.uniform(-0.03, 0.03), 0.6, value * dice.uniform(0.8, 1.2)))
             spot = (r * math.cos(a), r * math.sin(a), pot + crown * dice.uniform(0.55, 0.85))
             group.sphere(spot, (ball, ball, ball * 0.9), leaf)
         return
@@ -235,9 +229,7 @@ def plant(group: Group, dice: Dice, look: Palette, size: Size) -> None:
         out = (0.12 + 0.38 * math.sqrt(1 - (rise / crown) ** 2 * 0.8)) * width * dice.uniform(0.6, 1.0)
         tip = (out * math.cos(a), out * math.sin(a), pot + rise * 0.85)
         leaf = palette.plain(
-            palette.hsv(
-                hue + dice.uniform(-0.03, 0.03), dice.uniform(0.5, 0.8), value * dice.uniform(0.75, 1.25)
-            ),
+            palette.hsv(hue + dice.uniform(-0.03, 0.03), dice.uniform(0.5, 0.8), value * dice.uniform(0.75, 1.25)),
             0.1,
         )
         long = dice.uniform(0.3, 0.45) * min(width, crown)
@@ -269,9 +261,7 @@ def box(group: Group, dice: Dice, look: Palette, size: Size) -> None:
     material = palette.wood(dice) if kind < 0.6 else palette.fabric(dice, loud=0.5)
     group.box((0, 0, height / 2), size, material)
     if dice.chance(0.5):
-        group.box(
-            (0, 0, height - 0.02), (width + 0.03, depth + 0.03, 0.05), palette.plain(palette.any_colour(dice))
-        )
+        group.box((0, 0, height - 0.02), (width + 0.03, depth + 0.03, 0.05), palette.plain(palette.any_colour(dice)))
 
 
 def rug(group: Group, dice: Dice, look: Palette, size: Size) -> None:

@@ -86,9 +86,7 @@ def wall(dice: Dice) -> Material:
     saturation = dice.uniform(0.02, 0.2) if dice.chance(0.65) else dice.uniform(0.2, 0.5)
     value = dice.uniform(0.65, 0.95)
     first, trim = hsv(hue, saturation, value), dice.uniform(0.07, 0.14)
-    kind = dice.weighted(
-        [textures.NOISE, textures.STRIPES, textures.DOTS, textures.BRICKS], [0.6, 0.18, 0.1, 0.12]
-    )
+    kind = dice.weighted([textures.NOISE, textures.STRIPES, textures.DOTS, textures.BRICKS], [0.6, 0.18, 0.1, 0.12])
     if kind == textures.NOISE:
         return Material(kind, first, hsv(hue, saturation, value * 0.93), (0.6, 0.6), 0.0, 0.0, seed, trim)
     if kind == textures.BRICKS:
@@ -96,25 +94,19 @@ def wall(dice: Dice) -> Material:
             first = hsv(dice.uniform(0.01, 0.06), 0.5, dice.uniform(0.45, 0.65))
         return Material(kind, first, hsv(0.1, 0.05, 0.75), (0.28, 0.1), 0.0, 0.0, seed)
     period = dice.uniform(0.12, 0.35)
-    second = hsv(
-        hue + dice.uniform(-0.05, 0.05), saturation * dice.uniform(0.5, 1.8), value * dice.uniform(0.8, 1.0)
-    )
+    second = hsv(hue + dice.uniform(-0.05, 0.05), saturation * dice.uniform(0.5, 1.8), value * dice.uniform(0.8, 1.0))
     return Material(kind, first, second, (period, period), 0.0, 0.0, seed, trim)
 
 
 def floor(dice: Dice) -> Material:
     """Planks, tiles, chessboard or carpet."""
     seed = float(dice.integer(0, 999))
-    kind = dice.weighted(
-        [textures.PLANKS, textures.BRICKS, textures.CHECKER, textures.NOISE], [0.5, 0.15, 0.15, 0.2]
-    )
+    kind = dice.weighted([textures.PLANKS, textures.BRICKS, textures.CHECKER, textures.NOISE], [0.5, 0.15, 0.15, 0.2])
     if kind == textures.PLANKS:
         hue, saturation, value = dice.uniform(0.05, 0.1), dice.uniform(0.25, 0.6), dice.uniform(0.35, 0.8)
         second = hsv(hue, saturation * 1.1, value * 0.7)
         board = dice.uniform(0.1, 0.2)
-        return Material(
-            kind, hsv(hue, saturation, value), second, (1.4, board), dice.uniform(0.05, 0.35), 0.0, seed
-        )
+        return Material(kind, hsv(hue, saturation, value), second, (1.4, board), dice.uniform(0.05, 0.35), 0.0, seed)
     hue, saturation, value = dice.random(), dice.uniform(0.0, 0.3), dice.uniform(0.35, 0.85)
     period = dice.uniform(0.3, 0.6)
     if kind == textures.NOISE:
@@ -122,9 +114,7 @@ def floor(dice: Dice) -> Material:
             kind, hsv(hue, saturation, value), hsv(hue, saturation, value * 0.8), (0.25, 0.25), 0.0, 0.0, seed
         )
     if kind == textures.BRICKS:
-        return Material(
-            kind, hsv(hue, saturation, value), hsv(hue, 0.05, 0.4), (period, period), 0.3, 0.0, seed
-        )
+        return Material(kind, hsv(hue, saturation, value), hsv(hue, 0.05, 0.4), (period, period), 0.3, 0.0, seed)
     return Material(
         kind, hsv(hue, saturation, value), hsv(hue, saturation, value * 0.5), (period, period), 0.3, 0.0, seed
     )
@@ -141,9 +131,7 @@ def rug(dice: Dice) -> Material:
 def painting(dice: Dice) -> Material:
     """A landscape or an abstract."""
     kind = dice.pick([textures.LANDSCAPE, textures.ABSTRACT])
-    return Material(
-        kind, any_colour(dice), any_colour(dice), (1.0, 1.0), 0.05, 0.0, float(dice.integer(0, 999))
-    )
+    return Material(kind, any_colour(dice), any_colour(dice), (1.0, 1.0), 0.05, 0.0, float(dice.integer(0, 999)))
 
 
 def books(dice: Dice) -> Material:

@@ -140,13 +140,14 @@ def person(
     for side, leg in zip((1.0, -1.0), stance.legs):
         start = (side * 0.052 * stature, 0.0, hips)
         knee = _reach(start, thigh, leg.swing, leg.spread, side)
-        ankle = _reach(knee, shin, leg.swing + leg.bend, leg.spread + leg.turn, side)
+        x, y, z = _reach(knee, shin, leg.swing + leg.bend, leg.spread + leg.turn, side)
+        sole = 0.03 * stature  # the feet stay on the floor
+        ankle = (x, y, max(z, sole))
         group.capsule(start, knee, 0.05 * stature * build, look.trousers, UPPER_LEG)
         group.capsule(knee, ankle, 0.034 * stature * build, look.shin, LOWER_LEG)
-        toe = 0.09 * stature
-        lift = max(0.0, -(leg.swing + leg.bend)) * 0.6
-        tip = (ankle[0] + side * 0.02, ankle[1] - toe * math.cos(lift), ankle[2] - toe * math.sin(lift))
-        group.capsule(ankle, tip, 0.03 * stature, look.shoes, LOWER_LEG)
+        toe, lift = 0.09 * stature, max(0.0, -(leg.swing + leg.bend)) * 0.6
+        tip = (x + side * 0.02, y - toe * math.cos(lift), max(z - toe * math.sin(lift), sole))
+        group.capsule(ankle, tip, sole, look.shoes, LOWER_LEG)
     return group
 
 

@@ -73,9 +73,7 @@ class Plan:
                 return x, y
         return None
 
-    def stretch(
-        self, wide: float, walls: Sequence[int], low: bool, clear: float
-    ) -> tuple[float, float, float] | None:
+    def stretch(self, wide: float, walls: Sequence[int], low: bool, clear: float) -> tuple[float, float, float] | None:
         """A free stretch of wall for something to hang: x, y and yaw of its middle.
 
         `low`: it hangs so low that nothing tall may stand before it; `clear`: the depth of floor it needs

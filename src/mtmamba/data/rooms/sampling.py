@@ -69,9 +69,7 @@ class _Sampler:
         half = (width / 2 + slack, length / 2 + slack)
         ground = (x, y) if dice.chance(0.5) else (y, (-1.0, 0.0, 0.0))
         sides = half if ground[0] == x else half[::-1]
-        self.scene.group(FLOOR, casts=False).plane(
-            (width / 2, length / 2, 0.0), sides, ground, palette.floor(dice)
-        )
+        self.scene.group(FLOOR, casts=False).plane((width / 2, length / 2, 0.0), sides, ground, palette.floor(dice))
         white = palette.plain(palette.hsv(dice.random(), dice.uniform(0.0, 0.08), dice.uniform(0.8, 0.95)))
         self.scene.group(CEILING, casts=False).plane((width / 2, length / 2, height), half, (x, y), white)
 
@@ -134,9 +132,7 @@ class _Sampler:
             self.plan.take(*spot, 0.6, 0.6, 0.0)
             camera = self.scene.camera.position
             towards = math.atan2(camera[0] - spot[0], spot[1] - camera[1])
-            turn = self.dice.weighted(
-                [self.dice.uniform(-0.9, 0.9), self.dice.uniform(-math.pi, math.pi)], [0.6, 0.4]
-            )
+            turn = self.dice.weighted([self.dice.uniform(-0.9, 0.9), self.dice.uniform(-math.pi, math.pi)], [0.6, 0.4])
             child = self.dice.chance(0.18)
             stature = self.dice.uniform(1.05, 1.4) if child else self.dice.uniform(1.55, 1.92)
             pose = self.dice.pick(people.POSES)
@@ -250,9 +246,7 @@ class _Sampler:
 
     def _shine(self, place: Vector, radius: float, power: float, warm: float, owner: int) -> None:
         colour = (power, power * (1.0 - 0.45 * warm), power * (1.0 - warm))
-        self.scene.lights.append(
-            Light(LAMP_LIGHT, place, (radius, 0.0, 0.0), (0.0, radius, 0.0), colour, owner=owner)
-        )
+        self.scene.lights.append(Light(LAMP_LIGHT, place, (radius, 0.0, 0.0), (0.0, radius, 0.0), colour, owner=owner))
 
     def _table(self, sitters: int) -> int:
         dice = self.dice
@@ -305,9 +299,7 @@ class _Sampler:
         self.plan.take(*spot, 0.55, 0.6, 0.0)
         yaw = self.dice.uniform(-1.6, 1.6)
         group = self.scene.group(CHAIR, (spot[0], spot[1], 0.0), yaw)
-        return self._seated(
-            group, furniture.chair(group, self.dice, self.look, self._chair_size()), yaw, sitters
-        )
+        return self._seated(group, furniture.chair(group, self.dice, self.look, self._chair_size()), yaw, sitters)
 
     def _on_top(self, x: float, y: float, level: float, room: float) -> None:
         """Something small on a table or a low shelf."""
@@ -315,17 +307,13 @@ class _Sampler:
         yaw = dice.uniform(0, 3)
         name = dice.pick(["lamp", "plant", "ball", "box"])
         if name == "lamp":
-            self._lit(
-                self.scene.group(LAMP, (x, y, level), yaw), (min(room, 0.28), 0.25, dice.uniform(0.35, 0.5))
-            )
+            self._lit(self.scene.group(LAMP, (x, y, level), yaw), (min(room, 0.28), 0.25, dice.uniform(0.35, 0.5)))
         elif name == "plant":
             size = (min(room * 1.4, 0.4), 0.3, dice.uniform(0.25, 0.5))
             furniture.plant(self.scene.group(PLANT, (x, y, level), yaw), dice, self.look, size)
         elif name == "ball":
             radius = dice.uniform(0.12, min(room, 0.25))
-            furniture.ball(
-                self.scene.group(BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius)
-            )
+            furniture.ball(self.scene.group(BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius))
         else:
             size = (room * dice.uniform(0.5, 0.9), room * dice.uniform(0.5, 0.8), dice.uniform(0.08, 0.25))
             furniture.box(self.scene.group(BOX, (x, y, level), yaw), dice, self.look, size)
@@ -339,9 +327,7 @@ class _Sampler:
             spot = spot or plan.in_view(size[0] / 2, 1.3, 5.0, 20)
             if spot is not None:
                 plan.take(*spot, size[0], size[0], 0.0)
-                furniture.plant(
-                    self.scene.group(PLANT, (*spot, 0.0), dice.uniform(0, 6)), dice, self.look, size
-                )
+                furniture.plant(self.scene.group(PLANT, (*spot, 0.0), dice.uniform(0, 6)), dice, self.look, size)
             return
         if name == "ball":
             wide = dice.uniform(0.18, 0.5)

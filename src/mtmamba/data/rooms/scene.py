@@ -111,9 +111,7 @@ class SceneArrays(NamedTuple):
     instance: np.ndarray  # (N,) int64
     part: np.ndarray  # (N,) int64, 0 where it is not a body
     semantic: np.ndarray  # (K,) int64
-    blockers: (
-        np.ndarray
-    )  # (B, 9): lowest and highest corner in the world, first and last + 1 primitive, instance
+    blockers: np.ndarray  # (B, 9): lowest and highest corner in the world, first and last + 1 primitive, instance
     materials: np.ndarray  # (M, 13)
     lights: np.ndarray  # (L, 17)
 
@@ -136,9 +134,7 @@ class Scene:
         self._casts: list[bool] = []
         self._first: list[int] = []
 
-    def group(
-        self, semantic: int, at: Vector = (0.0, 0.0, 0.0), yaw: float = 0.0, casts: bool = True
-    ) -> "Group":
+    def group(self, semantic: int, at: Vector = (0.0, 0.0, 0.0), yaw: float = 0.0, casts: bool = True) -> "Group":
         """Start a new object (instance) of a class; what is added to it is placed at `at`, turned by
         `yaw`."""
         self._semantic.append(semantic)
@@ -156,17 +152,21 @@ class Scene:
             raise ValueError("a scene needs at least one primitive")
         table = np.array(self._rows, dtype=np.float64)
         kind, axes, half = table[:, 0], table[:, 7:16].reshape(-1, 3, 3), table[:, 16:19].copy()
-        tubes, capsules = (kind == CYLINDER) | (kind == CAPSULE), kind == CAPSULE
+        tubes, balls = np.isin(kind, (CYLINDER, CAPSULE)), kind == SPHERE
         half[tubes, 1] = half[tubes, 0]
-        half[capsules, 2] += half[capsules, 0]
+        # how far each reaches along the world's axes: boxes by their corners, ellipsoids and rods exactly
         reach = np.einsum("nij,ni->nj", np.abs(axes), half)
+        reach[balls] = np.sqrt(np.einsum("nij,ni->nj", axes[balls] ** 2, half[balls] ** 2))
+        along, radius = np.abs(axes[tubes, 2]), half[tubes, :1]
+        flat = kind[tubes, None] == CYLINDER
+        reach[tubes] = along * half[tubes, 2:] + radius * np.where(flat, np.sqrt((1 - along**2).clip(0)), 1.0)
         low, high = table[:, 4:7] - reach, table[:, 4:7] + reach
         first = np.array([*self._first, len(self._rows)])
         bounds = [np.minimum.reduceat(low, first[:-1]), np.maximum.reduceat(high, first[:-1])]
         blockers = np.column_stack([*bounds, first[:-1], first[1:], np.arange(len(first) - 1)])
         radius = np.sqrt((half**2).sum(1))
-        radius[kind == SPHERE] = half[kind == SPHERE].max(1)
-        radius[capsules] = half[capsules, 2]
+        radius[balls] = half[balls].max(1)
+        radius[kind == CAPSULE] = half[kind == CAPSULE, 0] + half[kind == CAPSULE, 2]
         return SceneArrays(
             solids=np.column_stack([kind, table[:, 4:], radius]),
             material=table[:, 1].astype(np.int64),
@@ -200,9 +200,7 @@ class Group:
         turned = self._turn((x, y, z))
         return self._at[0] + turned[0], self._at[1] + turned[1], self._at[2] + turned[2]
 
-    def plane(
-        self, centre: Vector, half: tuple[float, float], axes: tuple[Vector, Vector], material: Material
-    ) -> None:
+    def plane(self, centre: Vector, half: tuple[float, float], axes: tuple[Vector, Vector], material: Material) -> None:
         """A rectangle spanned by two unit vectors; its normal is their cross product."""
         first, second = self._turn(axes[0]), self._turn(axes[1])
         frame = (*first, *second, *_cross(first, second))
@@ -242,15 +240,11 @@ class Group:
         """All points within `radius` of the segment from start to end."""
         self._rod(CAPSULE, start, end, radius, material, part)
 
-    def _rod(
-        self, kind: int, start: Vector, end: Vector, radius: float, material: Material, part: int
-    ) -> None:
+    def _rod(self, kind: int, start: Vector, end: Vector, radius: float, material: Material, part: int) -> None:
         centre = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, (start[2] + end[2]) / 2)
         along = self._turn((end[0] - start[0], end[1] - start[1], end[2] - start[2]))
         length = math.sqrt(along[0] ** 2 + along[1] ** 2 + along[2] ** 2)
-        third = (
-            (0.0, 0.0, 1.0) if length < 1e-9 else (along[0] / length, along[1] / length, along[2] / length)
-        )
+        third = (0.0, 0.0, 1.0) if length < 1e-9 else (along[0] / length, along[1] / length, along[2] / length)
         other = (1.0, 0.0, 0.0) if abs(third[0]) < 0.9 else (0.0, 1.0, 0.0)
         second = _unit(_cross(third, other))
         frame = (*_cross(second, third), *second, *third)
@@ -265,9 +259,7 @@ class Group:
         return self._cos * v[0] - self._sin * v[1], self._sin * v[0] + self._cos * v[1], v[2]
 
     def _frame(self, yaw: float, pitch: float) -> tuple[float, ...]:
-        c, s = (
-            (self._cos, self._sin) if yaw == 0.0 else (math.cos(self._yaw + yaw), math.sin(self._yaw + yaw))
-        )
+        c, s = (self._cos, self._sin) if yaw == 0.0 else (math.cos(self._yaw + yaw), math.sin(self._yaw + yaw))
         if pitch == 0.0:
             return (c, s, 0.0, -s, c, 0.0, 0.0, 0.0, 1.0)
         cp, sp = math.cos(pitch), math.sin(pitch)

@@ -120,10 +120,7 @@ def visibility(blockers, solids, lights, room, points, normals, light_places, do
                     continue
                 if lights[k, 0] == SUN_LIGHT:
                     reach = _through_window(lights, k, px, py, pz, x, y, z, a, b)
-                    if (
-                        reach > 0.0
-                        and occlusion(blockers, solids, px, py, pz, x, y, z, reach, -1, False) >= reach
-                    ):
+                    if reach > 0.0 and occlusion(blockers, solids, px, py, pz, x, y, z, reach, -1, False) >= reach:
                         seen[i, j, k] = 1.0
                     continue
                 if strength * lights[k, 11] < 0.02:  # too weak for its shadow to be seen
@@ -189,9 +186,7 @@ def illuminate(materials, lights, ambient, points, normals, albedo, hit, materia
             gloss, emission = materials[m, 9], materials[m, 10]
             up, share = 0.5 + 0.5 * nz, 1.0 / weight
             for e in range(3):
-                total[e] = (
-                    emission + (ambient[0, e] * (1.0 - up) + ambient[1, e] * up) * smooth[count] * share
-                )
+                total[e] = emission + (ambient[0, e] * (1.0 - up) + ambient[1, e] * up) * smooth[count] * share
             ex, ey, ez = position[0] - px, position[1] - py, position[2] - pz
             length = 1.0 / math.sqrt(ex * ex + ey * ey + ez * ez)
             shine = 0.0
@@ -265,12 +260,8 @@ def antialias(solids, colours, hit, position, view, intrinsics):
                         found += 1
             total[:] = 0.0
             for sample in range(4):
-                v = i + (
-                    0.125 if sample == 0 else -0.375 if sample == 1 else 0.375 if sample == 2 else -0.125
-                )
-                u = j + (
-                    -0.375 if sample == 0 else -0.125 if sample == 1 else 0.125 if sample == 2 else 0.375
-                )
+                v = i + (0.125 if sample == 0 else -0.375 if sample == 1 else 0.375 if sample == 2 else -0.125)
+                u = j + (-0.375 if sample == 0 else -0.125 if sample == 1 else 0.125 if sample == 2 else 0.375)
                 a, b = (u - intrinsics[2]) / intrinsics[0], (intrinsics[3] - v) / intrinsics[1]
                 dx = a * view[0, 0] + b * view[1, 0] - view[2, 0]
                 dy = a * view[0, 1] + b * view[1, 1] - view[2, 1]

@@ -91,11 +91,7 @@ def _salient(image, instance, weight, count):
         contrast = 0.0
         for c in range(3):
             outside = (
-                sums[bottom, right, c]
-                - sums[top, right, c]
-                - sums[bottom, left, c]
-                + sums[top, left, c]
-                - mean[k, c]
+                sums[bottom, right, c] - sums[top, right, c] - sums[bottom, left, c] + sums[top, left, c] - mean[k, c]
             )
             contrast += (mean[k, c] / area[k] - outside / max(around, 1.0)) ** 2
         contrast = math.sqrt(contrast / 3.0) / 255.0

@@ -169,9 +169,7 @@ def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
         trees = -0.75 + 0.7 * _layers(u * 2.5 + 9.0, 0.5, seed + 1, 2.4, 0.45, 3)
         cloud = max(_noise(u * 2.0, v * 5.0, seed + 2) - 0.5, 0.0)
         for c in range(3):
-            out[i, j, c] = (
-                materials[m, 1 + c] * (0.8 - 0.25 * t) + 0.2 + 0.5 * cloud * (1.0 - materials[m, 1 + c])
-            )
+            out[i, j, c] = materials[m, 1 + c] * (0.8 - 0.25 * t) + 0.2 + 0.5 * cloud * (1.0 - materials[m, 1 + c])
             if t < horizon:
                 out[i, j, c] = 0.5 * materials[m, 4 + c] + 0.25 * materials[m, 1 + c]
             if t < trees:
