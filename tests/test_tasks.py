@@ -502,6 +502,10 @@ def test_regression_colors():
     dark, light = shading.colorize(torch.tensor([[[0.0, 2.0]]]))[0].float().mean(dim=-1)
     assert dark < light
     assert shading.legend()[-1][0] == "2"
+    linear = Regression("albedo", 3, gamma=2.0)
+    assert linear.colorize(torch.tensor([[[0.0]], [[0.25]], [[1.0]]])).tolist() == [[[0, 128, 255]]]
+    with pytest.raises(ValueError, match="gamma"):
+        Regression("albedo", 3, gamma=0.0)
     with pytest.raises(ValueError, match="display"):
         Regression("shading", display=(1.0, 1.0))
 

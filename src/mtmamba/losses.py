@@ -147,9 +147,7 @@ class MultiTaskLoss(nn.Module):
         if not names:
             raise ValueError("MultiTaskLoss needs the name of at least one task")
         if unknown := sorted(set(weights or {}) - set(names)):
-            raise ValueError(
-                f"weights for tasks that are not trained: {unknown}; the tasks are {list(names)}"
-            )
+            raise ValueError(f"weights for tasks that are not trained: {unknown}; the tasks are {list(names)}")
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in names}
         self.reduction = reduction
 

@@ -25,7 +25,7 @@ Map = Tensor | np.ndarray
 
 INK, FAINT, PAPER = (32, 33, 36), (218, 220, 224), (255, 255, 255)
 ACCENT = (255, 96, 0)  # of edges and saliency over an image: seldom met in photographs
-MOST_CLASSES = 12  # in a legend
+MOST_CLASSES = 16  # in a legend
 
 
 def panel(
@@ -47,7 +47,7 @@ def panel(
         maps: a decoded map without batch per task.
         targets: a prepared target without batch for some or all of these tasks. Ignored pixels are black.
         titles: by task name, or "image", to put in place of the usual ones.
-        legend: whether to explain colours: by the classes present (the 12 most frequent), or a bar.
+        legend: whether to explain colours: by the classes present (the 16 most frequent), or a bar.
         columns: cells in a row; by default all, or half of them where there are more than five.
         cell: the size at which each map is drawn, in pixels, as the side of a square of equal area; no side
             gets longer than twice that. Smaller images are enlarged by whole factors without smoothing, so that

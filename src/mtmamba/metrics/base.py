@@ -86,9 +86,7 @@ class DenseMetric(Metric):
         except TypeError:  # the device has no float64
             states: list[dict[str, Any]] = [self._defaults, self.__dict__]
             for values in states:
-                values.update(
-                    {k: values[k].float() for k in self._defaults if values[k].dtype == torch.float64}
-                )
+                values.update({k: values[k].float() for k in self._defaults if values[k].dtype == torch.float64})
             return super()._apply(fn, exclude_state)
 
 

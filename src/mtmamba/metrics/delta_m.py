@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping
 
 
-def delta_m(
-    results: Mapping[str, float], baseline: Mapping[str, float], higher_is_better: Mapping[str, bool]
-) -> float:
+def delta_m(results: Mapping[str, float], baseline: Mapping[str, float], higher_is_better: Mapping[str, bool]) -> float:
     """The mean over tasks of the change relative to the baseline, in percent, signed so that more is better.
 
     Delta_m = 100/T sum_t s_t (M_t - B_t) / B_t, with s_t = 1 where a higher number is better, else -1
@@ -36,9 +34,7 @@ def delta_m(
         if name not in higher_is_better:
             raise ValueError(f"{name}: say in higher_is_better which way is better")
         if baseline[name] == 0 or not math.isfinite(baseline[name]):
-            raise ValueError(
-                f"{name} has a baseline of {baseline[name]}: there is no relative change to that"
-            )
+            raise ValueError(f"{name} has a baseline of {baseline[name]}: there is no relative change to that")
     changes = [
         (1 if higher_is_better[name] else -1) * (value - baseline[name]) / baseline[name]
         for name, value in results.items()

@@ -49,9 +49,7 @@ class SaliencyMetric(DenseMetric):
         cuts = (probability * 256).long().clamp(0, 255)
         self.histogram += torch.bincount(truth * 256 + cuts, minlength=2 * 256).view(2, 256)
 
-        steps = torch.arange(1, PUBLISHED_THRESHOLDS + 1, device=probability.device) / (
-            PUBLISHED_THRESHOLDS + 1
-        )
+        steps = torch.arange(1, PUBLISHED_THRESHOLDS + 1, device=probability.device) / (PUBLISHED_THRESHOLDS + 1)
         cuts = torch.bucketize(probability.sigmoid(), steps, right=True)
         size = self.published.shape[1]
         self.published += torch.bincount(truth * size + cuts, minlength=2 * size).view(2, size)

@@ -59,9 +59,7 @@ class Task(ABC):
         super().__init_subclass__(**kwargs)
         known = _KINDS.get(cls.__name__)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ValueError(
-                f"{known.__module__} has a task called {cls.__name__}; choose another class name"
-            )
+            raise ValueError(f"{known.__module__} has a task called {cls.__name__}; choose another class name")
         if not cls.__name__.startswith("_"):
             _KINDS[cls.__name__] = cls
 
@@ -137,9 +135,7 @@ class Task(ABC):
             (H, W, 3) uint8 RGB, on the CPU.
         """
 
-    def legend(
-        self, present: Collection[int] | None = None, limits: Limits | None = None
-    ) -> list[tuple[str, RGB]]:
+    def legend(self, present: Collection[int] | None = None, limits: Limits | None = None) -> list[tuple[str, RGB]]:
         """What colours mean: classes, or sampled values with their unit.
 
         Args:

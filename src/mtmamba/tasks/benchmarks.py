@@ -101,8 +101,8 @@ def _rooms() -> list[Task]:
 def _rooms_extended() -> list[Task]:
     return [
         *_rooms(),
-        Regression("albedo", 3, unit="reflectance"),
-        Regression("shading", 1, unit="irradiance"),
+        Regression("albedo", 3, unit="reflectance", gamma=2.2),
+        Regression("shading", 1, unit="irradiance", display=(0.0, 3.0)),
         Edge("instance_edge"),
     ]
 

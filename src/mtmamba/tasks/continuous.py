@@ -95,9 +95,7 @@ class Depth(Task):
         plane, valid = self._plane(decoded)
         return torch.from_numpy(colors.paint(plane, valid, limits or self.limits(decoded), self.color_map))
 
-    def legend(
-        self, present: Collection[int] | None = None, limits: Limits | None = None
-    ) -> list[tuple[str, RGB]]:
+    def legend(self, present: Collection[int] | None = None, limits: Limits | None = None) -> list[tuple[str, RGB]]:
         """Five values between the limits (0 and 10 by default)."""
         return colors.samples(limits or (0.0, 10.0), self.color_map, self.unit)
 
@@ -171,9 +169,7 @@ class Normals(Task):
         rgb = (np.where(valid, planes, -1) + 1) / 2 * 255
         return torch.from_numpy(rgb.round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy())
 
-    def legend(
-        self, present: Collection[int] | None = None, limits: Limits | None = None
-    ) -> list[tuple[str, RGB]]:
+    def legend(self, present: Collection[int] | None = None, limits: Limits | None = None) -> list[tuple[str, RGB]]:
         """The colours of the axes."""
         axes = np.concatenate((np.eye(3), -np.eye(3))).astype(np.float32)
         rgb = self.colorize(axes.T[:, None])[0]
@@ -192,6 +188,7 @@ class Regression(Task):
 
     Attributes:
         display: values at the ends of the colour scale.
+        gamma: of the display: 2.2 shows linear light as people see it, 1 shows values in proportion.
     """
 
     name: str
@@ -200,6 +197,7 @@ class Regression(Task):
     primary: str = "rmse"
     higher_is_better: bool = False
     display: tuple[float, float] = (0.0, 1.0)
+    gamma: float = 1.0
 
     color_map: ClassVar[str] = "cividis"
 
@@ -208,6 +206,8 @@ class Regression(Task):
         low, high = self.display
         if not low < high:
             raise ValueError(f"{self.name}: display goes from {low} to {high}")
+        if not self.gamma > 0:
+            raise ValueError(f"{self.name}: gamma is {self.gamma}; it has to be above 0")
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """:func:`mtmamba.losses.regression_l1`."""
@@ -239,18 +239,19 @@ class Regression(Task):
         planes = as_planes(self.name, decoded, self.channels)
         valid = np.all(is_valid(planes), axis=0)
         low, high = limits or self.display
+        share = (((np.where(valid, planes, low) - low) / (high - low)).clip(0, 1)) ** (1 / self.gamma)
         if self.channels != 3:
-            return torch.from_numpy(colors.paint(planes.mean(axis=0), valid, (low, high), self.color_map))
-        rgb = ((np.where(valid, planes, low) - low) / (high - low)).clip(0, 1) * 255
+            return torch.from_numpy(colors.paint(share.mean(axis=0), valid, (0.0, 1.0), self.color_map))
+        rgb = np.where(valid, share, 0) * 255
         return torch.from_numpy(rgb.round().astype(np.uint8).transpose(1, 2, 0).copy())
 
-    def legend(
-        self, present: Collection[int] | None = None, limits: Limits | None = None
-    ) -> list[tuple[str, RGB]]:
+    def legend(self, present: Collection[int] | None = None, limits: Limits | None = None) -> list[tuple[str, RGB]]:
         """Five values between the limits; none for three channels, whose colours are their values."""
         if self.channels == 3:
             return []
-        return colors.samples(limits or self.display, self.color_map, self.unit)
+        values = np.linspace(*(limits or self.display), 5, dtype=np.float32)
+        rgb = self.colorize(np.tile(values, (self.channels, 1, 1)), limits=limits)[0]
+        return [(f"{v:.3g} {self.unit}".strip(), colors.to_rgb(color)) for v, color in zip(values, rgb.numpy())]
 
 
 def _valid_pixels(target: Tensor) -> Tensor:

@@ -36,7 +36,5 @@ def _write(stem: Path, suffix: str, write: Callable[[IO[bytes]], None]) -> Path:
         with path.open("wb") as file:
             write(file)
     except OSError as error:
-        raise OSError(
-            error.errno, f"cannot write the prediction ({error.strerror or error})", str(path)
-        ) from error
+        raise OSError(error.errno, f"cannot write the prediction ({error.strerror or error})", str(path)) from error
     return path

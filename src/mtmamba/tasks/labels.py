@@ -45,9 +45,7 @@ class Segmentation(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels > IGNORE:
-            raise ValueError(
-                f"{self.name}: {self.channels} classes; there can be {IGNORE}, as 255 means ignored"
-            )
+            raise ValueError(f"{self.name}: {self.channels} classes; there can be {IGNORE}, as 255 means ignored")
         names = tuple(self.class_names) or tuple(f"class {index}" for index in range(self.channels))
         tints = tuple(self.colors) or colors.voc_colormap(self.channels, start=1)
         for what, values in (("class names", names), ("colours", tints)):
@@ -88,9 +86,7 @@ class Segmentation(Task):
         """The colours of the classes; black where the class is 255 (PASCAL's background is black as well)."""
         return torch.from_numpy(self._table()[as_plane(self.name, decoded).astype(np.uint8)])
 
-    def legend(
-        self, present: Collection[int] | None = None, limits: Limits | None = None
-    ) -> list[tuple[str, RGB]]:
+    def legend(self, present: Collection[int] | None = None, limits: Limits | None = None) -> list[tuple[str, RGB]]:
         """Class names with their colours, in the order of classes."""
         chosen = range(self.channels) if present is None else sorted(set(present) & set(range(self.channels)))
         return [(self.class_names[index], colors.rgb(self.colors[index])) for index in chosen]
@@ -118,13 +114,9 @@ class _Probability(Task):
     def colorize(self, decoded: Tensor | np.ndarray, *, limits: Limits | None = None) -> Tensor:
         """Light for 0, dark for 1; black where ignored."""
         plane = as_plane(self.name, decoded)
-        return torch.from_numpy(
-            colors.paint(plane, is_valid(plane), limits or self.limits(decoded), self.color_map)
-        )
+        return torch.from_numpy(colors.paint(plane, is_valid(plane), limits or self.limits(decoded), self.color_map))
 
-    def legend(
-        self, present: Collection[int] | None = None, limits: Limits | None = None
-    ) -> list[tuple[str, RGB]]:
+    def legend(self, present: Collection[int] | None = None, limits: Limits | None = None) -> list[tuple[str, RGB]]:
         """Five probabilities."""
         return colors.samples(limits or (0.0, 1.0), self.color_map, "")
 
