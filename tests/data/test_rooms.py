@@ -90,7 +90,7 @@ def test_ranges(index: int) -> None:
     assert result["albedo"].min() >= 0.0
     assert result["albedo"].max() <= 1.0
     assert result["shading"].min() > 0.0
-    assert np.isfinite(result["shading"]).all()
+    assert result["shading"].max() <= 4.0
     assert 60 < result["image"].mean() < 190  # neither black nor burnt out
     assert result["image"].std() > 15
 

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 from scipy.io import loadmat
 
-from mtmamba.data.rooms import render_room, write_rooms
+from mtmamba.data.rooms import layouts, render_room, write_rooms
 from mtmamba.data.rooms.layouts import BASELINE, CITYSCAPES, CONTEXT, NYU, VOC
 from mtmamba.tasks import CLASS_NAMES, Segmentation, Task, benchmark
 
@@ -138,13 +138,15 @@ def test_cityscapes(written: Path) -> None:
         np.testing.assert_allclose(disparity, expected, atol=0.5 / 256 + 1e-6)
 
 
-def test_cityscapes_leaves_out_what_is_too_near(tmp_path: Path) -> None:
-    size = (900, 900)
-    write_rooms(tmp_path, "cityscapes", {"val": 1}, size, seed=SEED, progress=False)
-    room = render_room(SEED, 0, size, "val")
+def test_cityscapes_leaves_out_what_is_too_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = render_room(SEED, 0, SIZE, "val")
+    room["depth"] /= 40  # centimetres away
+    monkeypatch.setattr(layouts, "render_room", lambda *_: room)
+    write_rooms(tmp_path, "cityscapes", {"val": 1}, SIZE, progress=False)
     raw = pixels(tmp_path / "disparity" / "val" / "rooms" / "rooms_000000_000000_disparity.png")
     disparity = BASELINE * room["intrinsics"][0] / room["depth"].astype(np.float64)
     np.testing.assert_array_equal(raw == 0, disparity > 255)
+    assert 0 < (raw == 0).mean() < 1
 
 
 def test_folder(written: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mtmamba.data.rooms import render_scene
 from mtmamba.data.rooms.palette import plain
-from mtmamba.data.rooms.raycast import intersect, occlusion, surface
+from mtmamba.data.rooms.raycast import choose_blockers, intersect, occlusion, surface
 from mtmamba.data.rooms.scene import BOX, CAPSULE, CYLINDER, LAMP_LIGHT, PLANE, SPHERE, Camera, Light, Scene
 
 HALF = (0.7, 0.5, 0.9)
@@ -171,12 +171,28 @@ def test_occlusion() -> None:
     group = scene.group(BALL)
     group.box((3.0, 3.0, 1.0), (1.0, 1.0, 1.0), GREY)
     arrays = scene.arrays()
-    down = (3.0, 3.0, 3.5, 0.0, 0.0, -1.0)
-    assert occlusion(arrays.blockers, arrays.solids, *down, 3.0, -1.0, True) == pytest.approx(2.0)
-    assert occlusion(arrays.blockers, arrays.solids, *down, 1.5, -1.0, True) == 1.5  # further than asked
-    assert occlusion(arrays.blockers, arrays.solids, *down, 3.0, float(group.instance), True) == 3.0  # its own lamp
-    up = (3.0, 3.0, 3.5, 0.0, 0.0, 1.0)
-    assert occlusion(arrays.blockers, arrays.solids, *up, 9.0, -1.0, True) == 9.0  # walls are not asked
+    chosen = np.array([[0, 0], [1, 0]])  # none; the box
+
+    def reach(row: int, up: float, limit: float, skip: float = -1.0) -> float:
+        ray = (3.0, 3.0, 3.5, 0.0, 0.0, up)
+        return float(occlusion(arrays.blockers, chosen, row, arrays.solids, *ray, limit, skip, True))
+
+    assert len(arrays.blockers) == 1  # walls throw no shadows
+    assert reach(1, -1.0, 3.0) == pytest.approx(2.0)
+    assert reach(1, -1.0, 1.5) == 1.5  # further than asked
+    assert reach(1, -1.0, 3.0, float(group.instance)) == 3.0  # its own lamp
+    assert reach(1, 1.0, 9.0) == 9.0  # away from it
+    assert reach(0, -1.0, 3.0) == 3.0  # not among the chosen
+
+
+def test_choose_blockers() -> None:
+    boxes = np.array([[0, 0, 0, 1, 1, 1], [2, 0, 0, 3, 1, 1], [0, 0, 4, 3, 1, 5]], dtype=np.float64)
+    blockers = np.concatenate([boxes, np.zeros((3, 3))], axis=1)
+    chosen = np.zeros((2, 4), dtype=np.int64)
+    choose_blockers(blockers, np.array([0.5, 0.5, 0.5]), np.array([2.5, 0.6, 0.6]), chosen, 1)
+    assert chosen[1, 0] == 2
+    assert set(chosen[1, 1:3]) == {0, 1}
+    assert not chosen[0].any()
 
 
 def test_open_scene_is_an_error() -> None:

@@ -1,6 +1,7 @@
 """The rooms as a torch dataset."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,6 +66,7 @@ class RoomsDataset(Dataset[dict[str, Any]]):
                 raise ValueError(f"the rooms have no task {name!r}; known: {', '.join(TASKS)}")
         self.split, self.length, self.seed, self.transform = split, length, seed, transform
         self.size = (int(size[0]), int(size[1]))
+        _compile()
 
     def __len__(self) -> int:
         return self.length
@@ -80,6 +82,12 @@ class RoomsDataset(Dataset[dict[str, Any]]):
             sample[name] = tv_tensors.Mask(target(name, room[name]))
         sample["id"] = f"{self.split}_{self.seed}_{index:06d}"
         return sample if self.transform is None else self.transform(sample)
+
+
+@cache
+def _compile() -> None:
+    """Have the kernels ready before worker processes are forked, or each of them would compile its own."""
+    render_room(0, 0, (8, 8))
 
 
 def target(name: str, values: np.ndarray) -> torch.Tensor:

@@ -129,9 +129,17 @@ def rug(dice: Dice) -> Material:
 
 
 def painting(dice: Dice) -> Material:
-    """A landscape or an abstract."""
+    """A landscape or an abstract, with a painted frame: in relief it would be finer than a pixel."""
     kind = dice.pick([textures.LANDSCAPE, textures.ABSTRACT])
-    return Material(kind, any_colour(dice), any_colour(dice), (1.0, 1.0), 0.05, 0.0, float(dice.integer(0, 999)))
+    first, second, seed = any_colour(dice), any_colour(dice), float(dice.integer(0, 999))
+    return Material(kind, first, second, (1.0, 1.0), 0.05, 0.0, seed, dice.uniform(0.02, 0.05))
+
+
+def panels(dice: Dice) -> Material:
+    """A panelled door, painted or of wood. The panels are painted on: in relief they would be finer than a pixel."""
+    hue, saturation, value = dice.uniform(0.05, 0.12), dice.uniform(0.03, 0.55), dice.uniform(0.4, 0.92)
+    first, second = hsv(hue, saturation, value), hsv(hue, saturation, value * 0.9)
+    return Material(textures.PANELS, first, second, (0.025, 1.0), 0.1, 0.0, float(dice.integer(0, 999)))
 
 
 def books(dice: Dice) -> Material:

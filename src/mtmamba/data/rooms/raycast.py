@@ -198,18 +198,40 @@ def trace(solids, position, view, intrinsics, height, width):
 
 
 @kernel
-def occlusion(blockers, solids, px, py, pz, vx, vy, vz, reach, skip, whole):
+def choose_blockers(blockers, low, high, chosen, row):
+    """List in chosen[row] (B + 1) the blockers that reach into the box from low (3) to high (3), their number first."""
+    count = 0
+    for k in range(blockers.shape[0]):
+        if (
+            blockers[k, 0] <= high[0]
+            and blockers[k, 1] <= high[1]
+            and blockers[k, 2] <= high[2]
+            and blockers[k, 3] >= low[0]
+            and blockers[k, 4] >= low[1]
+            and blockers[k, 5] >= low[2]
+        ):
+            count += 1
+            chosen[row, count] = k
+    chosen[row, 0] = count
+
+
+@kernel
+def occlusion(blockers, chosen, row, solids, px, py, pz, vx, vy, vz, reach, skip, whole):
     """How far along v a ray from p gets before something that throws shadows stops it, at most `reach`.
 
-    Unless `whole`, the first obstacle found is answer enough. `skip` is the instance that never stops it (a
+    Only those `blockers` are asked whose numbers chosen[row, 1:] lists, as many as chosen[row, 0] says. Unless `whole`,
+    the first obstacle found is answer enough. `skip` is the instance that never stops it (a
     lamp's own shade). The room's surfaces are not asked.
     """
+    if chosen[row, 0] == 0:
+        return reach
     ix = 1.0 / vx if vx != 0.0 else 1e30
     iy = 1.0 / vy if vy != 0.0 else 1e30
     iz = 1.0 / vz if vz != 0.0 else 1e30
     inverse = 1.0 / (vx * vx + vy * vy + vz * vz)
     nearest = reach
-    for k in range(blockers.shape[0]):
+    for entry in range(1, chosen[row, 0] + 1):
+        k = chosen[row, entry]
         x0, x1 = (blockers[k, 0] - px) * ix, (blockers[k, 3] - px) * ix
         y0, y1 = (blockers[k, 1] - py) * iy, (blockers[k, 4] - py) * iy
         z0, z1 = (blockers[k, 2] - pz) * iz, (blockers[k, 5] - pz) * iz

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 
-from . import classes, shading, targets
+from . import classes, film, shading, targets
 from .dice import Dice, seed_sequence
 from .raycast import trace
 from .sampling import sample_room
 from .scene import Scene
+
+BRIGHTEST = 4.0  # end of the scale of shading; the picture is white long before
 
 # How much each class draws the eye by itself; the room's own surfaces do not.
 _EYE_WEIGHT = np.zeros(len(classes.ROOM_CLASSES))
@@ -33,7 +35,7 @@ def render_room(seed: int, index: int, size: tuple[int, int], split: str = "trai
         foot; saliency uint8 {0, 1} (see `targets.saliency`); depth float32 (H, W), metres along the optical
         axis; normals float32 (H, W, 3), unit vectors in the camera's frame, x right, y up, z towards the
         viewer; edge and instance_edge uint8 {0, 1} (see `targets.edges`); albedo float32 (H, W, 3) in [0, 1],
-        linear; shading float32 (H, W), incident plus emitted light times the exposure, so that before noise,
+        linear; shading float32 (H, W), incident plus emitted light times the exposure, at most 4, so that before noise,
         highlights and colour of the light the image is the tone curve of albedo * shading; instance int32 (H,
         W); intrinsics float64 (4,): fx, fy, cx, cy in pixels, where the top left pixel's centre is (0, 0).
 
@@ -69,13 +71,13 @@ def render_scene(scene: Scene, size: tuple[int, int], sensor: np.random.Generato
         shading.LIGHT_PLACES, shading.DOME_PLACES,
     )  # fmt: skip
     radiance, light, mean_log = shading.illuminate(
-        arrays.materials, lights, np.array(scene.ambient), points, normals, albedo, hit, arrays.material,
-        arrays.instance, seen, position,
+        solids, arrays.materials, lights, np.array(scene.ambient), points, normals, albedo, hit,
+        arrays.material, arrays.instance, seen, position,
     )  # fmt: skip
     exposure = scene.exposure * 0.16 / math.exp(mean_log)
-    colours = shading.develop(radiance, exposure, np.array(scene.white_balance), 0.1)
-    colours = shading.antialias(solids, colours, hit, position, view, intrinsics)
-    image = shading.expose(colours, sensor.standard_normal((height, width, 4), dtype=np.float32), scene.noise)
+    colours = film.develop(radiance, exposure, np.array(scene.white_balance), 0.1)
+    colours = film.antialias(solids, colours, hit, position, view, intrinsics)
+    image = film.expose(colours, sensor.standard_normal((height, width, 4), dtype=np.float32), scene.noise)
 
     instance = arrays.instance[hit].astype(np.int32)
     semantic = arrays.semantic[instance]
@@ -93,7 +95,7 @@ def render_scene(scene: Scene, size: tuple[int, int], sensor: np.random.Generato
         "normals": normals.astype(np.float32),
         "edge": edge,
         "albedo": albedo.astype(np.float32),
-        "shading": (light * exposure).astype(np.float32),
+        "shading": np.minimum(light * exposure, BRIGHTEST).astype(np.float32),
         "instance_edge": boundary,
         "instance": instance,
         "intrinsics": intrinsics,

@@ -2,30 +2,12 @@
 
 import math
 
-from . import furniture, palette, people
-from .classes import (
-    BALL,
-    BED,
-    BOX,
-    CEILING,
-    CHAIR,
-    DOOR,
-    FLOOR,
-    LAMP,
-    PICTURE,
-    PLANT,
-    RUG,
-    SHELF,
-    SOFA,
-    TABLE,
-    WALL,
-    WINDOW,
-)  # fmt: skip
+from . import classes, furniture, lighting, objects, palette, people
 from .dice import Dice
 from .furniture import Size
 from .palette import Palette
 from .plan import BACK, LEFT, RIGHT, Plan
-from .scene import LAMP_LIGHT, SUN_LIGHT, WINDOW_LIGHT, Camera, Group, Light, Scene, Vector
+from .scene import Camera, Group, Scene, Vector
 
 
 class _Sampler:
@@ -49,7 +31,7 @@ class _Sampler:
         standing = sum(self.dice.chance(0.62) for _ in range(self.people))
         self._standing(standing)
         self._furniture(self.people - standing)
-        self._light()
+        lighting.light(self.scene, self.dice, self.look, self.windows if self.day else [])
         return self.scene
 
     def _shell(self) -> None:
@@ -64,14 +46,15 @@ class _Sampler:
             (((width, length / 2, height / 2)), length, (y, z), paint),
         ]
         for centre, long, axes, material in walls:
-            group = self.scene.group(WALL, casts=False)
+            group = self.scene.group(classes.WALL, casts=False)
             group.plane(centre, (long / 2 + slack, height / 2 + slack), axes, material)
         half = (width / 2 + slack, length / 2 + slack)
         ground = (x, y) if dice.chance(0.5) else (y, (-1.0, 0.0, 0.0))
         sides = half if ground[0] == x else half[::-1]
-        self.scene.group(FLOOR, casts=False).plane((width / 2, length / 2, 0.0), sides, ground, palette.floor(dice))
+        middle = (width / 2, length / 2)
+        self.scene.group(classes.FLOOR, casts=False).plane((*middle, 0.0), sides, ground, palette.floor(dice))
         white = palette.plain(palette.hsv(dice.random(), dice.uniform(0.0, 0.08), dice.uniform(0.8, 0.95)))
-        self.scene.group(CEILING, casts=False).plane((width / 2, length / 2, height), half, (x, y), white)
+        self.scene.group(classes.CEILING, casts=False).plane((*middle, height), half, (x, y), white)
 
     def _camera(self) -> None:
         dice, (width, length, _) = self.dice, self.scene.extent
@@ -91,27 +74,27 @@ class _Sampler:
         if dice.chance(0.72):
             size = (dice.uniform(0.75, 0.95), 0.05, dice.uniform(1.95, 2.1))
             self._on_wall(
-                DOOR, size, 0.0, (BACK, LEFT, RIGHT), lambda g: furniture.door(g, dice, self.look, size), 0.75
+                classes.DOOR, size, 0.0, (BACK, LEFT, RIGHT), lambda g: objects.door(g, dice, self.look, size), 0.75
             )
         for _ in range(dice.weighted([0, 1, 2], [0.15, 0.55, 0.3])):
             pane = (dice.uniform(0.8, 1.9), 0.06, dice.uniform(0.9, 1.4))
             sill = min(dice.uniform(0.7, 1.0), height - pane[2] - 0.2)
             group = self._on_wall(
-                WINDOW,
+                classes.WINDOW,
                 pane,
                 sill,
                 (BACK, LEFT, RIGHT),
-                lambda g, p=pane: furniture.window(g, dice, self.look, p, view),
+                lambda g, p=pane: objects.window(g, dice, self.look, p, view),
                 0.0,
             )
             if group is not None:
                 self.windows.append((group, pane))
         for _ in range(dice.integer(1, 3)):
-            frame = (dice.uniform(0.35, 1.1), 0.04, dice.uniform(0.35, 0.8))
+            frame = (dice.uniform(0.4, 1.1), 0.03, dice.uniform(0.4, 0.8))
             level = dice.uniform(1.35, 1.75)
             self._on_wall(
-                PICTURE, frame, level, (BACK, BACK, LEFT, RIGHT),
-                lambda g, f=frame: furniture.picture(g, dice, self.look, f), 0.0,
+                classes.PICTURE, frame, level, (BACK, BACK, LEFT, RIGHT),
+                lambda g, f=frame: objects.picture(g, dice, self.look, f), 0.0,
             )  # fmt: skip
 
     def _on_wall(self, semantic, size, level, walls, build, clear):
@@ -120,7 +103,7 @@ class _Sampler:
         if spot is None:
             return None
         x, y, yaw = spot
-        group = self.scene.group(semantic, (x, y, level), yaw, casts=semantic == DOOR)
+        group = self.scene.group(semantic, (x, y, level), yaw, casts=semantic == classes.DOOR)
         build(group)
         return group
 
@@ -184,7 +167,7 @@ class _Sampler:
                 x = min(max(spot[0], size[0] / 2 + 0.1), self.scene.extent[0] - size[0] / 2 - 0.1)
                 y = min(max(spot[1], size[0] / 2 + 0.1), self.scene.extent[1] - size[0] / 2 - 0.1)
                 yaw = dice.pick([0.0, math.pi / 2, dice.uniform(-0.4, 0.4)])
-                furniture.rug(self.scene.group(RUG, (x, y, 0.0), yaw, casts=False), dice, look, size)
+                objects.rug(self.scene.group(classes.RUG, (x, y, 0.0), yaw, casts=False), dice, look, size)
         small = ["plant"] * dice.weighted([0, 1, 2], [0.25, 0.5, 0.25])
         small += ["ball"] * dice.weighted([0, 1, 2], [0.25, 0.5, 0.25])
         small += ["box"] * dice.weighted([0, 1, 2], [0.25, 0.5, 0.25])
@@ -201,7 +184,7 @@ class _Sampler:
         spot = self.plan.against(size, (BACK, LEFT, RIGHT))
         if spot is None:
             return 0
-        group = self.scene.group(SOFA, (spot[0], spot[1], 0.0), spot[2])
+        group = self.scene.group(classes.SOFA, (spot[0], spot[1], 0.0), spot[2])
         return self._seated(group, furniture.sofa(group, dice, self.look, size), spot[2], sitters)
 
     def _bed(self, sitters: int) -> int:
@@ -210,7 +193,7 @@ class _Sampler:
         spot = self.plan.against(size, (BACK, BACK, LEFT, RIGHT))
         if spot is None:
             return 0
-        group = self.scene.group(BED, (spot[0], spot[1], 0.0), spot[2])
+        group = self.scene.group(classes.BED, (spot[0], spot[1], 0.0), spot[2])
         return self._seated(group, furniture.bed(group, dice, self.look, size), spot[2], sitters)
 
     def _shelf(self, sitters: int) -> int:
@@ -222,7 +205,7 @@ class _Sampler:
         )
         spot = self.plan.against(size, (BACK, LEFT, RIGHT), tall=True)
         if spot is not None:
-            furniture.shelf(self.scene.group(SHELF, (spot[0], spot[1], 0.0), spot[2]), dice, self.look, size)
+            furniture.shelf(self.scene.group(classes.SHELF, (spot[0], spot[1], 0.0), spot[2]), dice, self.look, size)
             if size[2] < 1.2 and dice.chance(0.6):
                 self._on_top(spot[0], spot[1], size[2], size[1] * 0.8)
         return 0
@@ -232,7 +215,7 @@ class _Sampler:
         spot = self.plan.corner(0.4) or self.plan.in_view(0.2, 1.5, 5.5, 20)
         if spot is not None:
             self.plan.take(*spot, 0.4, 0.4, 0.0)
-            self._lit(self.scene.group(LAMP, (spot[0], spot[1], 0.0)), size)
+            self._lit(self.scene.group(classes.LAMP, (spot[0], spot[1], 0.0)), size)
         return 0
 
     def _lit(self, group: Group, size: Size) -> None:
@@ -240,13 +223,10 @@ class _Sampler:
         on = self.dice.chance(0.5 if self.day else 0.9)
         shade = palette.plain(palette.hsv(self.dice.uniform(0.06, 0.14), self.dice.uniform(0.1, 0.5), 0.95))
         shade = shade._replace(emission=2.2 if on else 0.0)
-        place = furniture.floor_lamp(group, self.dice, self.look, size, shade)
+        place = objects.floor_lamp(group, self.dice, self.look, size, shade)
         if on:
-            self._shine(place, 0.12, self.dice.uniform(0.7, 1.4), warm=0.35, owner=group.instance)
-
-    def _shine(self, place: Vector, radius: float, power: float, warm: float, owner: int) -> None:
-        colour = (power, power * (1.0 - 0.45 * warm), power * (1.0 - warm))
-        self.scene.lights.append(Light(LAMP_LIGHT, place, (radius, 0.0, 0.0), (0.0, radius, 0.0), colour, owner=owner))
+            power = self.dice.uniform(0.7, 1.4)
+            self.scene.lights.append(lighting.lamp(place, 0.12, power, warm=0.35, owner=group.instance))
 
     def _table(self, sitters: int) -> int:
         dice = self.dice
@@ -262,7 +242,7 @@ class _Sampler:
         if spot is None:
             return 0
         self.plan.take(*spot, across[0], across[1], 0.05)
-        group = self.scene.group(TABLE, (spot[0], spot[1], 0.0), yaw)
+        group = self.scene.group(classes.TABLE, (spot[0], spot[1], 0.0), yaw)
         furniture.table(group, dice, self.look, size)
         for _ in range(dice.integer(0, 2)):
             x, y, _ = group.world((dice.uniform(-0.3, 0.3) * size[0], dice.uniform(-0.3, 0.3) * size[1], 0.0))
@@ -288,7 +268,7 @@ class _Sampler:
             return 0
         self.plan.take(x, y, 0.5, 0.5, 0.0)
         yaw = [0.0, math.pi, -math.pi / 2, math.pi / 2][side] + dice.uniform(-0.2, 0.2)
-        group = self.scene.group(CHAIR, (x, y, 0.0), yaw)
+        group = self.scene.group(classes.CHAIR, (x, y, 0.0), yaw)
         return self._seated(group, furniture.chair(group, dice, self.look, size), yaw, sitters)
 
     def _chair(self, sitters: int) -> int:
@@ -298,7 +278,7 @@ class _Sampler:
             return 0
         self.plan.take(*spot, 0.55, 0.6, 0.0)
         yaw = self.dice.uniform(-1.6, 1.6)
-        group = self.scene.group(CHAIR, (spot[0], spot[1], 0.0), yaw)
+        group = self.scene.group(classes.CHAIR, (spot[0], spot[1], 0.0), yaw)
         return self._seated(group, furniture.chair(group, self.dice, self.look, self._chair_size()), yaw, sitters)
 
     def _on_top(self, x: float, y: float, level: float, room: float) -> None:
@@ -307,16 +287,18 @@ class _Sampler:
         yaw = dice.uniform(0, 3)
         name = dice.pick(["lamp", "plant", "ball", "box"])
         if name == "lamp":
-            self._lit(self.scene.group(LAMP, (x, y, level), yaw), (min(room, 0.28), 0.25, dice.uniform(0.35, 0.5)))
+            self._lit(
+                self.scene.group(classes.LAMP, (x, y, level), yaw), (min(room, 0.28), 0.25, dice.uniform(0.35, 0.5))
+            )
         elif name == "plant":
             size = (min(room * 1.4, 0.4), 0.3, dice.uniform(0.25, 0.5))
-            furniture.plant(self.scene.group(PLANT, (x, y, level), yaw), dice, self.look, size)
+            objects.plant(self.scene.group(classes.PLANT, (x, y, level), yaw), dice, self.look, size)
         elif name == "ball":
             radius = dice.uniform(0.12, min(room, 0.25))
-            furniture.ball(self.scene.group(BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius))
+            objects.ball(self.scene.group(classes.BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius))
         else:
             size = (room * dice.uniform(0.5, 0.9), room * dice.uniform(0.5, 0.8), dice.uniform(0.08, 0.25))
-            furniture.box(self.scene.group(BOX, (x, y, level), yaw), dice, self.look, size)
+            objects.box(self.scene.group(classes.BOX, (x, y, level), yaw), dice, self.look, size)
 
     def _small(self, name: str) -> None:
         """A plant (rather in a corner), ball or box on the floor."""
@@ -327,7 +309,7 @@ class _Sampler:
             spot = spot or plan.in_view(size[0] / 2, 1.3, 5.0, 20)
             if spot is not None:
                 plan.take(*spot, size[0], size[0], 0.0)
-                furniture.plant(self.scene.group(PLANT, (*spot, 0.0), dice.uniform(0, 6)), dice, self.look, size)
+                objects.plant(self.scene.group(classes.PLANT, (*spot, 0.0), dice.uniform(0, 6)), dice, self.look, size)
             return
         if name == "ball":
             wide = dice.uniform(0.18, 0.5)
@@ -337,51 +319,8 @@ class _Sampler:
         spot = plan.in_view(max(size[:2]) / 2, 1.2, 4.2, 25)
         if spot is not None:
             plan.take(*spot, size[0], size[1], 0.0)
-            group = self.scene.group(BALL if name == "ball" else BOX, (*spot, 0.0), dice.uniform(0, 6))
-            (furniture.ball if name == "ball" else furniture.box)(group, dice, self.look, size)
-
-    def _light(self) -> None:
-        """Ceiling lamp, window light and sun; at most three lights in all, and the camera's settings."""
-        dice, scene, (width, length, height) = self.dice, self.scene, self.scene.extent
-        panes = [pair for pair in self.windows if self.day]
-        if panes:
-            group, pane = panes[0]
-            middle, out = group.world((0.0, -0.02, pane[2] / 2)), group.world((0.0, -1.0, pane[2] / 2))
-            inward = (out[0] - middle[0], out[1] - middle[1], 0.0)
-            along = (-inward[1] * pane[0] / 2, inward[0] * pane[0] / 2, 0.0)
-            up = (0.0, 0.0, pane[2] / 2)
-            power = dice.uniform(2.5, 5.0)
-            colour = (power * 0.92, power, power * 1.08)
-            scene.lights.insert(0, Light(WINDOW_LIGHT, middle, along, up, colour, inward, group.instance))
-            if dice.chance(0.45):
-                side = dice.uniform(-0.7, 0.7)
-                ray = (inward[0] - inward[1] * side, inward[1] + inward[0] * side, -dice.uniform(0.5, 1.1))
-                norm = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
-                strong = dice.uniform(1.5, 3.0)
-                direction = (ray[0] / norm, ray[1] / norm, ray[2] / norm)
-                scene.lights.append(
-                    Light(SUN_LIGHT, middle, along, up, (strong, strong * 0.9, strong * 0.75), direction)
-                )
-        if dice.chance(0.6) or not scene.lights:
-            place = (width * dice.uniform(0.35, 0.65), length * dice.uniform(0.35, 0.7), height - 0.12)
-            owner, warm = -1, dice.uniform(0.0, 0.4)
-            if dice.chance(0.7):
-                lamp = scene.group(LAMP, (place[0], place[1], height))
-                shade = palette.plain(palette.hsv(dice.uniform(0.06, 0.14), dice.uniform(0.0, 0.4), 0.95))
-                drop = max(min(dice.uniform(0.15, 0.7), height - 2.2), 0.1)
-                place = furniture.pendant(lamp, dice, self.look, drop, shade._replace(emission=2.5))
-                owner = lamp.instance
-            self._shine(place, 0.2, dice.uniform(2.0, 4.0), warm, owner)
-        del scene.lights[3:]
-        level = dice.uniform(0.22, 0.4)
-        tint = dice.uniform(-0.06, 0.06)
-        scene.ambient = (
-            (level * 0.8, level * 0.74, level * 0.66),
-            (level * (1 + tint), level, level * (1 - tint)),
-        )
-        scene.exposure = dice.uniform(0.65, 1.7)
-        scene.white_balance = (dice.uniform(0.92, 1.08), 1.0, dice.uniform(0.9, 1.1))
-        scene.noise = dice.uniform(0.004, 0.025)
+            group = self.scene.group(classes.BALL if name == "ball" else classes.BOX, (*spot, 0.0), dice.uniform(0, 6))
+            (objects.ball if name == "ball" else objects.box)(group, dice, self.look, size)
 
 
 def sample_room(dice: Dice) -> Scene:

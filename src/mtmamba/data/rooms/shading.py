@@ -1,10 +1,8 @@
-"""Light: soft shadows, ambient occlusion, tone curve, antialiasing and the camera's noise.
+"""Light: soft shadows and ambient occlusion.
 
-Shadows and ambient occlusion send one ray per pixel, to one of 16 places on the light (or in the hemisphere)
-that depends on the pixel's place in a 4x4 tile; averaging over the 4x4 neighbours that lie on the same
-surface then counts every place once ("interleaved sampling", Keller and Heidrich 2001). Antialiasing casts
-four more rays in pixels where the primitive changes, against the primitives of the neighbourhood only, and
-takes their colours from the neighbours (after "subpixel reconstruction antialiasing", Chajdas et al. 2011).
+Both send one ray per pixel, to one of 16 places on the light (or in the hemisphere) that depends on the pixel's place
+in a 4x4 tile; averaging over the 4x4 neighbours that lie on the same surface then counts every place once
+("interleaved sampling", Keller and Heidrich 2001).
 """
 
 import math
@@ -12,11 +10,12 @@ import math
 import numpy as np
 
 from .jit import kernel
-from .raycast import NEAR, local, occlusion, strike, surface
-from .scene import SUN_LIGHT, WINDOW_LIGHT
+from .raycast import choose_blockers, local, occlusion, surface
+from .scene import PLANE, SUN_LIGHT, WINDOW_LIGHT
 from .textures import texture
 
 REACH = 0.7  # metres within which things dim the ambient light
+TILE = 8  # pixels
 
 # The 16 places: a shuffled 4x4 grid for lights, another shuffle for the hemisphere.
 _LIGHT_ORDER = np.array([0, 10, 7, 13, 5, 15, 2, 8, 11, 1, 12, 6, 14, 4, 9, 3])
@@ -102,46 +101,84 @@ def _through_window(lights, k, px, py, pz, x, y, z, blur_u, blur_v):
 
 
 @kernel
+def _turned(x, y, z, nx, ny, nz):
+    """A direction about +z, turned to be about the normal, by the basis of Duff et al. 2017."""
+    flip = 1.0 if nz >= 0.0 else -1.0
+    w = -1.0 / (flip + nz)
+    s = nx * ny * w
+    return (
+        x * (1.0 + flip * nx * nx * w) + y * s + z * nx,
+        x * flip * s + y * (flip + ny * ny * w) + z * ny,
+        -x * flip * nx - y * ny + z * nz,
+    )
+
+
+@kernel
+def _choose(blockers, lights, points, top, left, bottom, right, chosen, low, high):
+    """For a tile of pixels, list what can block each light and, in the last row, what is near enough to dim it."""
+    count = lights.shape[0]
+    x0, y0, z0, x1, y1, z1 = np.inf, np.inf, np.inf, -np.inf, -np.inf, -np.inf
+    for i in range(top, bottom):
+        for j in range(left, right):
+            x, y, z = points[i, j, 0], points[i, j, 1], points[i, j, 2]
+            x0, y0, z0 = min(x0, x), min(y0, y), min(z0, z)
+            x1, y1, z1 = max(x1, x), max(y1, y), max(z1, z)
+    for row in range(count + 1):
+        low[0], low[1], low[2] = x0 - REACH, y0 - REACH, z0 - REACH
+        high[0], high[1], high[2] = x1 + REACH, y1 + REACH, z1 + REACH
+        if row < count:
+            for e in range(3):
+                spread = 1.1 * (abs(lights[row, 4 + e]) + abs(lights[row, 7 + e])) + 0.01
+                low[e] = min(low[e] + REACH, lights[row, 1 + e] - spread)
+                high[e] = max(high[e] - REACH, lights[row, 1 + e] + spread)
+        choose_blockers(blockers, low, high, chosen, row)
+
+
+@kernel
 def visibility(blockers, solids, lights, room, points, normals, light_places, dome_places):
-    """One noisy sample per pixel of how much of each light, and last of the surroundings, it sees: (H, W, L +
-    1) float32."""
+    """One noisy sample per pixel of how much of each light, and last of the surroundings, it sees.
+
+    Returns (H, W, L + 1) float32.
+    """
     height, width = points.shape[:2]
     count = lights.shape[0]
     seen = np.zeros((height, width, count + 1), dtype=np.float32)
-    for i in range(height):
-        for j in range(width):
-            nx, ny, nz = normals[i, j, 0], normals[i, j, 1], normals[i, j, 2]
-            px, py, pz = points[i, j, 0] + 2e-3 * nx, points[i, j, 1] + 2e-3 * ny, points[i, j, 2] + 2e-3 * nz
-            place = (i & 3) * 4 + (j & 3)
-            a, b = light_places[place, 0], light_places[place, 1]
-            for k in range(count):
-                strength, x, y, z = _unshaded(lights, k, px, py, pz, nx, ny, nz)
-                if strength <= 0.0:
-                    continue
-                if lights[k, 0] == SUN_LIGHT:
-                    reach = _through_window(lights, k, px, py, pz, x, y, z, a, b)
-                    if reach > 0.0 and occlusion(blockers, solids, px, py, pz, x, y, z, reach, -1, False) >= reach:
+    chosen = np.zeros((count + 1, blockers.shape[0] + 1), dtype=np.int64)
+    low, high = np.zeros(3), np.zeros(3)
+    for tile in range(((height + TILE - 1) // TILE) * ((width + TILE - 1) // TILE)):
+        top = tile // ((width + TILE - 1) // TILE) * TILE
+        left = tile % ((width + TILE - 1) // TILE) * TILE
+        bottom, right = min(top + TILE, height), min(left + TILE, width)
+        _choose(blockers, lights, points, top, left, bottom, right, chosen, low, high)
+        for i in range(top, bottom):
+            for j in range(left, right):
+                nx, ny, nz = normals[i, j, 0], normals[i, j, 1], normals[i, j, 2]
+                px, py, pz = points[i, j, 0] + 2e-3 * nx, points[i, j, 1] + 2e-3 * ny, points[i, j, 2] + 2e-3 * nz
+                place = (i & 3) * 4 + (j & 3)
+                a, b = light_places[place, 0], light_places[place, 1]
+                for k in range(count):
+                    strength, x, y, z = _unshaded(lights, k, px, py, pz, nx, ny, nz)
+                    if strength <= 0.0:
+                        continue
+                    reach = 0.999
+                    if lights[k, 0] == SUN_LIGHT:
+                        reach = _through_window(lights, k, px, py, pz, x, y, z, a, b)
+                        if reach < 0.0:
+                            continue
+                    elif strength * lights[k, 11] < 0.02:  # too weak for its shadow to be seen
                         seen[i, j, k] = 1.0
-                    continue
-                if strength * lights[k, 11] < 0.02:  # too weak for its shadow to be seen
-                    seen[i, j, k] = 1.0
-                    continue
-                x = lights[k, 1] + a * lights[k, 4] + b * lights[k, 7] - px
-                y = lights[k, 2] + a * lights[k, 5] + b * lights[k, 8] - py
-                z = lights[k, 3] + a * lights[k, 6] + b * lights[k, 9] - pz
-                if occlusion(blockers, solids, px, py, pz, x, y, z, 0.999, lights[k, 16], False) >= 0.999:
-                    seen[i, j, k] = 1.0
-            # ambient: a direction about the normal, in the basis of Duff et al. 2017
-            x, y, z = dome_places[place, 0], dome_places[place, 1], dome_places[place, 2]
-            flip = 1.0 if nz >= 0.0 else -1.0
-            w = -1.0 / (flip + nz)
-            s = nx * ny * w
-            dx = x * (1.0 + flip * nx * nx * w) + y * s + z * nx
-            dy = x * flip * s + y * (flip + ny * ny * w) + z * ny
-            dz = -x * flip * nx - y * ny + z * nz
-            far = occlusion(blockers, solids, px, py, pz, dx, dy, dz, REACH, -1, True)
-            far = min(far, min(min(_wall(px, dx, room[0]), _wall(py, dy, room[1])), _wall(pz, dz, room[2])))
-            seen[i, j, count] = 0.35 + 0.65 * max(far, 0.0) / REACH
+                        continue
+                    else:
+                        x = lights[k, 1] + a * lights[k, 4] + b * lights[k, 7] - px
+                        y = lights[k, 2] + a * lights[k, 5] + b * lights[k, 8] - py
+                        z = lights[k, 3] + a * lights[k, 6] + b * lights[k, 9] - pz
+                    far = occlusion(blockers, chosen, k, solids, px, py, pz, x, y, z, reach, lights[k, 16], False)
+                    if far >= reach:
+                        seen[i, j, k] = 1.0
+                x, y, z = _turned(dome_places[place, 0], dome_places[place, 1], dome_places[place, 2], nx, ny, nz)
+                far = occlusion(blockers, chosen, count, solids, px, py, pz, x, y, z, REACH, -1.0, True)
+                far = min(far, min(min(_wall(px, x, room[0]), _wall(py, y, room[1])), _wall(pz, z, room[2])))
+                seen[i, j, count] = 0.35 + 0.65 * max(far, 0.0) / REACH
     return seen
 
 
@@ -154,7 +191,7 @@ def _wall(p, d, extent):
 
 
 @kernel
-def illuminate(materials, lights, ambient, points, normals, albedo, hit, material, instance, seen, position):
+def illuminate(solids, materials, lights, ambient, points, normals, albedo, hit, material, instance, seen, position):
     """Smooth the visibility over each surface and add up the light.
 
     `material` and `instance` are those of the primitives; ambient (2, 3) is the light from below and from
@@ -172,12 +209,12 @@ def illuminate(materials, lights, ambient, points, normals, albedo, hit, materia
             nx, ny, nz = normals[i, j, 0], normals[i, j, 1], normals[i, j, 2]
             px, py, pz = points[i, j, 0], points[i, j, 1], points[i, j, 2]
             smooth[:] = 0.0
-            weight = 0
+            weight, curved = 0, solids[n, 0] != PLANE
             for y in range(max(i - 2, 0), min(i + 2, height)):
                 for x in range(max(j - 2, 0), min(j + 2, width)):
-                    if hit[y, x] != n and instance[hit[y, x]] != instance[n]:
+                    if hit[y, x] != n and (not curved or instance[hit[y, x]] != instance[n]):
                         continue
-                    if nx * normals[y, x, 0] + ny * normals[y, x, 1] + nz * normals[y, x, 2] < 0.85:
+                    if curved and nx * normals[y, x, 0] + ny * normals[y, x, 1] + nz * normals[y, x, 2] < 0.85:
                         continue
                     weight += 1
                     for k in range(count + 1):
@@ -212,90 +249,3 @@ def illuminate(materials, lights, ambient, points, normals, albedo, hit, materia
             shading[i, j] = 0.2126 * total[0] + 0.7152 * total[1] + 0.0722 * total[2]
             log_sum += math.log(bright / 3.0 + 1e-3)
     return radiance, shading, log_sum / (height * width)
-
-
-@kernel
-def develop(radiance, exposure, balance, vignette):
-    """Exposure, white balance (3,), vignette, a filmic shoulder and display gamma: (H, W, 3) float32 in [0,
-    1].
-
-    The curve is Hejl and Burgess-Dawson's rational fit of film, which includes the gamma.
-    """
-    height, width = radiance.shape[:2]
-    out = np.empty((height, width, 3), dtype=np.float32)
-    for i in range(height):
-        for j in range(width):
-            y, x = (2.0 * i + 1.0) / height - 1.0, (2.0 * j + 1.0) / width - 1.0
-            gain = exposure * (1.0 - vignette * (x * x + y * y))
-            for c in range(3):
-                v = max(radiance[i, j, c] * gain * balance[c] - 0.004, 0.0)
-                out[i, j, c] = v * (6.2 * v + 0.5) / (v * (6.2 * v + 1.7) + 0.06)
-    return out
-
-
-@kernel
-def antialias(solids, colours, hit, position, view, intrinsics):
-    """Blend pixels that see more than one primitive: colours (H, W, 3) float32 -> a new array."""
-    height, width = hit.shape
-    out = colours.copy()
-    near, total = np.zeros(9, dtype=np.int64), np.zeros(3)
-    for i in range(height):
-        for j in range(width):
-            n = hit[i, j]
-            if not (
-                hit[max(i - 1, 0), j] != n
-                or hit[min(i + 1, height - 1), j] != n
-                or hit[i, max(j - 1, 0)] != n
-                or hit[i, min(j + 1, width - 1)] != n
-            ):
-                continue
-            found = 0
-            for y in range(max(i - 1, 0), min(i + 2, height)):
-                for x in range(max(j - 1, 0), min(j + 2, width)):
-                    known = False
-                    for f in range(found):
-                        known = known or near[f] == hit[y, x]
-                    if not known:
-                        near[found] = hit[y, x]
-                        found += 1
-            total[:] = 0.0
-            for sample in range(4):
-                v = i + (0.125 if sample == 0 else -0.375 if sample == 1 else 0.375 if sample == 2 else -0.125)
-                u = j + (-0.375 if sample == 0 else -0.125 if sample == 1 else 0.125 if sample == 2 else 0.375)
-                a, b = (u - intrinsics[2]) / intrinsics[0], (intrinsics[3] - v) / intrinsics[1]
-                dx = a * view[0, 0] + b * view[1, 0] - view[2, 0]
-                dy = a * view[0, 1] + b * view[1, 1] - view[2, 1]
-                dz = a * view[0, 2] + b * view[1, 2] - view[2, 2]
-                best, seen = np.inf, n
-                for f in range(found):
-                    t = strike(solids, near[f], position[0], position[1], position[2], dx, dy, dz, NEAR)
-                    if t < best:
-                        best, seen = t, near[f]
-                row, column, distance = i, j, np.inf
-                for y in range(max(i - 1, 0), min(i + 2, height)):
-                    for x in range(max(j - 1, 0), min(j + 2, width)):
-                        if hit[y, x] == seen:
-                            square = (y - v) ** 2 + (x - u) ** 2
-                            if square < distance:
-                                row, column, distance = y, x, square
-                for c in range(3):
-                    total[c] += colours[row, column, c]
-            for c in range(3):
-                out[i, j, c] = 0.25 * total[c]
-    return out
-
-
-@kernel
-def expose(colours, grain, noise):
-    """Add the sensor's noise, stronger in the dark, and round to 8 bits: (H, W, 3) uint8. `grain` is unit
-    normal."""
-    height, width = colours.shape[:2]
-    image = np.empty((height, width, 3), dtype=np.uint8)
-    for i in range(height):
-        for j in range(width):
-            shared = grain[i, j, 3]
-            for c in range(3):
-                value = colours[i, j, c]
-                value += noise * (1.3 - 0.8 * value) * (0.8 * shared + 0.6 * grain[i, j, c])
-                image[i, j, c] = np.uint8(min(max(value * 255.0 + 0.5, 0.0), 255.0))
-    return image

@@ -21,11 +21,12 @@ from .jit import kernel
     DOTS,
     ZIGZAG,
     BORDER,
+    PANELS,
     BOOKS,
     LANDSCAPE,
     ABSTRACT,
     OUTDOORS,
-) = range(14)
+) = range(15)
 
 
 @kernel
@@ -185,6 +186,11 @@ def texture(materials, m, u, v, half_u, half_v, pixel, out, i, j):
     half_u and half_v are the half extent of the surface and `pixel` the width of a pixel on it, in metres.
     """
     kind, seed = int(materials[m, 0]), int(materials[m, 11])
+    if kind in (LANDSCAPE, ABSTRACT) and min(half_u - abs(u), half_v - abs(v)) < materials[m, 12]:
+        tone = _hash(1, 2, seed)  # the frame: black, oak or white
+        for c in range(3):
+            out[i, j, c] = 0.03 if tone < 0.3 else 0.8 if tone > 0.75 else 0.3 - 0.1 * c
+        return
     if kind in (BOOKS, LANDSCAPE, ABSTRACT, OUTDOORS):
         _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j)
         return
@@ -195,6 +201,12 @@ def texture(materials, m, u, v, half_u, half_v, pixel, out, i, j):
         edge, band = min(half_u - abs(u), half_v - abs(v)), materials[m, 7]
         mix = 1.0 if band < edge < 2.0 * band or edge > 4.0 * band else 0.0
         shade = 0.9 + 0.2 * _noise(u * 25.0, v * 25.0, seed)
+    elif kind == PANELS:  # three bevelled rectangles, one above the other
+        third = (v / half_v + 1.0) * 1.5
+        high = (abs(third - math.floor(third) - 0.5) - 0.38) * half_v / 1.5
+        off = max(abs(u) - 0.66 * half_u, high) / materials[m, 7]
+        mix = _noise(u * 4.0, v * 1.5, seed)
+        shade = 0.6 if -1.0 < off <= 0.0 else 1.2 if 0.0 < off < 1.0 else 1.0
     else:
         across, along = materials[m, 7], materials[m, 8]
         if kind == GRAIN and half_v > half_u:  # wood runs along its piece
