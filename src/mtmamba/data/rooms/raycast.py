@@ -130,7 +130,7 @@ def strike(solids, n, px, py, pz, vx, vy, vz, near):
 def _rectangle(solids, n, position, view, intrinsics, height, width):
     """The pixels that primitive n may cover: top, bottom, left, right; the ends are excluded."""
     kind, a, b, c = int(solids[n, 0]), solids[n, 13], solids[n, 14], solids[n, 15]
-    if kind in (CYLINDER, CAPSULE):
+    if kind != BOX and kind != SPHERE and kind != PLANE:
         b = a
     if kind == CAPSULE:
         c += a

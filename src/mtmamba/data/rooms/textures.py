@@ -42,7 +42,7 @@ def _hash(x, y, seed):
 @kernel
 def _noise(u, v, seed):
     """Value noise in [0, 1] with a period of one."""
-    i, j = math.floor(u), math.floor(v)
+    i, j = float(math.floor(u)), float(math.floor(v))
     a, b = u - i, v - j
     a, b = a * a * (3.0 - 2.0 * a), b * b * (3.0 - 2.0 * b)
     low = _hash(i, j, seed) * (1.0 - a) + _hash(i + 1.0, j, seed) * a
@@ -67,10 +67,10 @@ def _wave(x, width):
 
 
 @kernel
-def _layers(u, v, seed, ratio, gain, count):
-    """A weighted mean of noises, each `ratio` times finer and `gain` times fainter than the one before."""
+def _layers(u, v, seed, ratio, gain):
+    """A weighted mean of three noises, each `ratio` times finer and `gain` times fainter than the one before."""
     total, weight, share = 0.0, 0.0, 1.0
-    for layer in range(count):
+    for layer in range(3):
         total += share * _noise(u, v, seed + layer)
         weight += share
         share *= gain
@@ -86,30 +86,30 @@ def _pattern(kind, seed, x, y, px, py):
     if kind == CHECKER:
         mix = 0.5 - 0.5 * _wave(x, px) * _wave(y, py)
     elif kind == PLANKS:
-        row = math.floor(y)
+        row = float(math.floor(y))
         x += _hash(row, 0.0, seed)
-        board = math.floor(x)
+        board = float(math.floor(x))
         tone = _hash(board, row, seed)
         fade = min(max(2.0 - 30.0 * py, 0.0), 1.0)
-        grain = 1.5 * (_layers(x * 3.0 + 17.0 * tone, y * 14.0, seed, 3.0, 0.5, 2) - 0.5)
+        grain = 1.5 * (_layers(x * 3.0 + 17.0 * tone, y * 14.0, seed, 3.0, 0.5) - 0.5)
         mix = min(max(tone * 0.8 + 0.1 + 0.7 * grain * fade, 0.0), 1.0)
         gap = max(_inside(y, 0.02, py), 0.6 * _inside(x, 0.005, px))
         shade = 1.0 - 0.55 * gap
     elif kind == GRAIN:
         fade = min(max(2.0 - 2.0 * py, 0.0), 1.0)
-        ring = _layers(0.5 * x, 2.0 * y, seed, 3.3, 0.25, 2)
+        ring = _layers(0.5 * x, 2.0 * y, seed, 3.3, 0.25)
         mix = 0.7 * ring + 0.3 * (0.5 + 0.5 * math.cos(25.0 * ring) * fade)
         mix = min(max(mix, 0.0), 1.0)
     elif kind == NOISE:
-        mix = _layers(x, y, seed, 3.0, 0.6, 3 if px < 0.2 else 2)
+        mix = _layers(x, y, seed, 3.0, 0.6)
         mix = min(max(1.6 * mix - 0.3, 0.0), 1.0)
     elif kind == STRIPES:
         mix = 0.5 - 0.5 * _wave(x, px)
     elif kind == BRICKS:
-        row = math.floor(y + 0.5)
+        row = float(math.floor(y + 0.5))
         x += 0.5 * (row - 2.0 * math.floor(row / 2.0))
         mix = max(_inside(x + 0.5, 0.02, px), _inside(y + 0.5, 0.03, py))
-        shade = 0.85 + 0.3 * _hash(math.floor(x + 0.5), row, seed) * (1.0 - mix)
+        shade = 0.85 + 0.3 * _hash(float(math.floor(x + 0.5)), row, seed) * (1.0 - mix)
     elif kind == DOTS:
         a, b = x - math.floor(x) - 0.5, y - math.floor(y) - 0.5
         fade = min(max(2.0 - 3.0 * px, 0.0), 1.0)
@@ -126,7 +126,7 @@ def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
     """Things with more than two colours; x is along the books."""
     x = u / materials[m, 7]
     if kind == BOOKS:
-        book = math.floor(x * 1.3 + 0.8 * _noise(x * 0.9, 0.5, seed))
+        book = float(math.floor(x * 1.3 + 0.8 * _noise(x * 0.9, 0.5, seed)))
         hue = _hash(book, 1.0, seed)
         height = half_v * (2.0 * (0.7 + 0.3 * _hash(book, 2.0, seed)) - 1.0)
         shade = 0.35 + 0.9 * _hash(book, 3.0, seed)
@@ -139,8 +139,8 @@ def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
                 out[i, j, c] = 0.02
     elif kind == LANDSCAPE:
         s, t = u / half_u, v / half_v
-        ridge = -0.6 + 1.0 * _layers(1.5 * s + 7.0, 0.5, seed, 2.4, 0.45, 3)
-        shore = -0.9 + 0.7 * _layers(1.1 * s + 3.0, 0.5, seed + 1, 2.4, 0.45, 3)
+        ridge = -0.6 + 1.0 * _layers(1.5 * s + 7.0, 0.5, seed, 2.4, 0.45)
+        shore = -0.9 + 0.7 * _layers(1.1 * s + 3.0, 0.5, seed + 1, 2.4, 0.45)
         sun = (s - 0.4 + _hash(1.0, 1.0, seed)) ** 2 + (t - 0.5) ** 2
         for c in range(3):
             first, second = materials[m, 1 + c], materials[m, 4 + c]
@@ -153,9 +153,9 @@ def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
                 out[i, j, c] = 0.6 * second
     elif kind == ABSTRACT:
         s, t = (u / half_u + 1.0) * 1.5, (v / half_v + 1.0) * 1.5
-        row = math.floor(t)
+        row = float(math.floor(t))
         a, b = s - 1.0 - _hash(4.0, 4.0, seed), t - 1.0 - _hash(5.0, 5.0, seed)
-        chosen = _hash(math.floor(s + 0.4 * _hash(0.0, row, seed)), row, seed)
+        chosen = _hash(float(math.floor(s + 0.4 * _hash(0.0, row, seed))), row, seed)
         disc = a * a + b * b < 0.5
         for c in range(3):
             colour = materials[m, 1 + c] * (1.0 - chosen) + materials[m, 4 + c] * chosen
@@ -166,8 +166,8 @@ def _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j):
             out[i, j, c] = colour
     elif kind == OUTDOORS:
         t = v / half_v
-        horizon = -0.35 + 0.3 * _layers(u * 1.2 + 5.0, 0.5, seed, 2.4, 0.45, 3)
-        trees = -0.75 + 0.7 * _layers(u * 2.5 + 9.0, 0.5, seed + 1, 2.4, 0.45, 3)
+        horizon = -0.35 + 0.3 * _layers(u * 1.2 + 5.0, 0.5, seed, 2.4, 0.45)
+        trees = -0.75 + 0.7 * _layers(u * 2.5 + 9.0, 0.5, seed + 1, 2.4, 0.45)
         cloud = max(_noise(u * 2.0, v * 5.0, seed + 2) - 0.5, 0.0)
         for c in range(3):
             out[i, j, c] = materials[m, 1 + c] * (0.8 - 0.25 * t) + 0.2 + 0.5 * cloud * (1.0 - materials[m, 1 + c])
@@ -186,13 +186,13 @@ def texture(materials, m, u, v, half_u, half_v, pixel, out, i, j):
     half_u and half_v are the half extent of the surface and `pixel` the width of a pixel on it, in metres.
     """
     kind, seed = int(materials[m, 0]), int(materials[m, 11])
-    if kind in (LANDSCAPE, ABSTRACT) and min(half_u - abs(u), half_v - abs(v)) < materials[m, 12]:
-        tone = _hash(1, 2, seed)  # the frame: black, oak or white
+    if kind >= BOOKS:
+        if min(half_u - abs(u), half_v - abs(v)) >= materials[m, 12]:
+            _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j)
+            return
+        tone = _hash(1.0, 2.0, seed)  # the frame: black, oak or white
         for c in range(3):
             out[i, j, c] = 0.03 if tone < 0.3 else 0.8 if tone > 0.75 else 0.3 - 0.1 * c
-        return
-    if kind in (BOOKS, LANDSCAPE, ABSTRACT, OUTDOORS):
-        _picture(kind, seed, materials, m, u, v, half_u, half_v, out, i, j)
         return
     if materials[m, 12] > 0.0 and v + half_v < materials[m, 12]:
         out[i, j, 0] = out[i, j, 1] = out[i, j, 2] = 0.7
