@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,6 +15,7 @@ from mtmamba.ops import available_backends, parallel, route_indices, scan_flops,
 NAMES = ("u", "proj", "dt_weight", "dt_bias", "A_log", "D_skip")
 SIZES = [(1, 1), (1, 7), (7, 1), (5, 9), (63, 17)]
 FAST = [name for name in available_backends("cpu") if name != "reference"]
+EXACT = available_backends("cpu", torch.float64)
 
 
 def make_inputs(
@@ -68,13 +73,13 @@ def test_routes_are_the_four_raster_orders():
     assert routes.tolist() == [[0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5], [5, 4, 3, 2, 1, 0], [5, 2, 4, 1, 3, 0]]
 
 
-@pytest.mark.parametrize("backend", available_backends("cpu"))
+@pytest.mark.parametrize("backend", EXACT)
 def test_equals_the_formulas(backend):
     inputs = make_inputs(3, 4, dtype=torch.float64)
     torch.testing.assert_close(selective_scan_2d(*inputs, backend=backend), naive_scan(*inputs))
 
 
-@pytest.mark.parametrize("backend", available_backends("cpu"))
+@pytest.mark.parametrize("backend", EXACT)
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (3, 1), (2, 3)])
 def test_gradcheck(backend, size):
     inputs = make_inputs(*size, G=2, B=1, D=2, N=2, R=1, dtype=torch.float64, requires_grad=True)
@@ -83,26 +88,55 @@ def test_gradcheck(backend, size):
 
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("busy", [1, 2**30], ids=["sequential", "chunked"])
-def test_backends_agree(backend, size, busy, monkeypatch):
+@pytest.mark.parametrize("sizes", [{"D": 5, "N": 3, "R": 2}, {"G": 1, "B": 1, "D": 131, "N": 2, "R": 9}], ids=str)
+def test_backends_agree(backend, size, sizes):
     """Answers and all six gradients in float32, against the sequential scan in float64."""
-    monkeypatch.setattr(parallel, "BUSY_ELEMENTS", busy)
-    inputs = make_inputs(*size)
+    inputs = make_inputs(*size, **sizes)
     wanted = answer_and_gradients([tensor.double() for tensor in inputs], "reference")
     for name, got, want in zip(("y", *NAMES), answer_and_gradients(inputs, backend), wanted, strict=True):
         assert got.dtype == torch.float32
         assert relative_difference(got, want) < 2e-5, name
 
 
-@pytest.mark.parametrize("backend", FAST)
-def test_channel_blocks_change_nothing(backend, monkeypatch):
+def test_parallel_by_chunks_or_not_and_by_channel_blocks_is_the_same(monkeypatch):
     inputs = make_inputs(6, 5, D=7)
-    whole = answer_and_gradients(inputs, backend)
+    monkeypatch.setattr(parallel, "BUSY_ELEMENTS", 1)
+    whole = answer_and_gradients(inputs, "parallel")
+    assert parallel._Plan.make(inputs[0], 3).chunks == 1
+    monkeypatch.setattr(parallel, "BUSY_ELEMENTS", 2**30)
     monkeypatch.setattr(parallel, "BLOCK_ELEMENTS", 10_000)
     plan = parallel._Plan.make(inputs[0], 3)
+    assert plan.chunks > 1
     assert len(list(plan.channel_blocks(per_channel=11 * plan.length))) > 1
-    for got, want in zip(answer_and_gradients(inputs, backend), whole, strict=True):
-        assert relative_difference(got, want) < 1e-6
+    for got, want in zip(answer_and_gradients(inputs, "parallel"), whole, strict=True):
+        assert relative_difference(got, want) < 1e-5
+
+
+def test_cpu_does_not_depend_on_threads():
+    inputs = make_inputs(9, 7, D=100)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = answer_and_gradients(inputs, "cpu")
+        torch.set_num_threads(2)
+        together = answer_and_gradients(inputs, "cpu")
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_cpu_from_several_threads_and_in_a_forked_child():
+    inputs = make_inputs(9, 7)
+    want = selective_scan_2d(*inputs, backend="cpu")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: selective_scan_2d(*inputs, backend="cpu"), range(16)))
+    assert all(torch.equal(answer, want) for answer in answers)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        torch.set_num_threads(1)  # as DataLoader's workers do: OpenMP does not survive a fork
+        os._exit(0 if torch.equal(selective_scan_2d(*inputs, backend="cpu"), want) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -196,6 +230,11 @@ def test_wrong_shapes_are_named(position, shape, text):
     inputs[position] = torch.zeros(shape)
     with pytest.raises(ValueError, match=text):
         selective_scan_2d(*inputs)
+
+
+def test_cpu_backend_refuses_float64():
+    with pytest.raises(ValueError, match="no scan backend 'cpu' for torch.float64"):
+        selective_scan_2d(*make_inputs(2, 2, dtype=torch.float64), backend="cpu")
 
 
 def test_unknown_backend_lists_the_known_ones():

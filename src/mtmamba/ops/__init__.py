@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mtmamba.ops import parallel, reference
+from mtmamba.ops import cpu, parallel, reference
 from mtmamba.ops.routes import NUM_ROUTES, route_indices
 
 __all__ = ["NUM_ROUTES", "available_backends", "route_indices", "scan_flops", "selective_scan_2d"]
@@ -23,19 +23,23 @@ class Backend:
     forward: Callable[..., Tensor]
     backward: Callable[..., tuple[Tensor, ...]]
     devices: tuple[str, ...] | None = None  # device types it runs on; None: any
+    dtypes: tuple[torch.dtype, ...] | None = None  # of u; None: any
+
+    def runs_on(self, device: torch.device, dtype: torch.dtype) -> bool:
+        return (self.devices is None or device.type in self.devices) and (self.dtypes is None or dtype in self.dtypes)
 
 
 # In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
 _BACKENDS: dict[str, Backend] = {
+    "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), (torch.float32, torch.bfloat16, torch.float16)),
     "parallel": Backend(parallel.forward, parallel.backward),
     "reference": Backend(reference.forward, reference.backward),
 }
 
 
-def available_backends(device: torch.device | str = "cpu") -> list[str]:
-    """Names of the backends that run on ``device``, the preferred one first."""
-    kind = torch.device(device).type
-    return [name for name, backend in _BACKENDS.items() if backend.devices is None or kind in backend.devices]
+def available_backends(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[str]:
+    """Names of the backends that run on ``device`` for an input of ``dtype``, the preferred one first."""
+    return [name for name, backend in _BACKENDS.items() if backend.runs_on(torch.device(device), dtype)]
 
 
 def selective_scan_2d(
@@ -63,7 +67,7 @@ def selective_scan_2d(
         dt_bias: (G, 4, D).
         A_log: (G, 4, D, N).
         D_skip: (G, 4, D).
-        backend: "parallel" or "reference"; None takes the best for the device.
+        backend: "cpu", "parallel" or "reference"; None takes the best for the device and the dtype of ``u``.
 
     Returns:
         y (G, B, H, W, D) in ``u``'s dtype. States are float32 (float64 when ``u`` is float64).
@@ -72,10 +76,10 @@ def selective_scan_2d(
         ValueError: shapes that do not fit together, or a backend that does not exist or not on this device.
     """
     _check_shapes(u, proj, dt_weight, dt_bias, A_log, D_skip)
-    names = available_backends(u.device)
+    names = available_backends(u.device, u.dtype)
     name = names[0] if backend is None else backend
     if name not in names:
-        raise ValueError(f"no scan backend {name!r} on {u.device.type}; there are: {', '.join(names)}")
+        raise ValueError(f"no scan backend {name!r} for {u.dtype} on {u.device.type}; there are: {', '.join(names)}")
     if torch.compiler.is_exporting():  # other runtimes know torch's operators only
         return parallel.forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
     return _scan(u, proj, dt_weight, dt_bias, A_log, D_skip, name)

@@ -1,0 +1,294 @@
+"""The selective scan on a CPU, by Numba: in-order walks with the state in cache, forward and backward.
+
+One tile of work is a tile of channels of one image of one group. It walks the four routes one after the other, reads
+each pixel where it lies (no permuted copies) and keeps h, [states][channels], in the first-level cache. The innermost
+loops run over channels and are vectorised by LLVM; exp is a polynomial, since calls to a library's would not be.
+Tiles are independent, and summed in a fixed order: results do not depend on the number of threads.
+
+Backward keeps nothing but the inputs. It walks each route forwards once for the state before every segment of
+``SEGMENT`` steps, then takes the segments from last to first: replay (states and decays are kept), then the adjoint.
+
+Everything inside is float32. dt and its softplus, and all that is a matmul, is left to torch.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from torch import Tensor
+
+from mtmamba.ops.routes import NUM_ROUTES, route_indices
+
+TILE = 64  # channels of a tile
+SEGMENT = 32  # steps between two states that backward keeps
+LOG2E = np.float32(1.4426950408889634)
+# Not "reassoc": it would delete the rounding trick of exp2. Dot products, which need it, are a function of their own.
+_FLAGS = {"contract", "nnan", "ninf", "nsz", "arcp"}
+
+
+def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor) -> Tensor:
+    """2-D selective scan; shapes as in :func:`mtmamba.ops.selective_scan_2d`, float32 inside."""
+    work = _Work(u, proj, dt_weight, dt_bias, A_log, D_skip)
+    y = torch.zeros(work.u.shape)
+
+    def run(g: int, b: int, start: int, stop: int) -> None:
+        scan = work.A[g], work.D_skip[g].numpy(), work.routes
+        _forward_tile(
+            work.u[g, b].numpy(), work.dt[g, b].numpy(), work.BC[g, b].numpy(), *scan, y[g, b].numpy(), start, stop
+        )
+
+    work.run(run)
+    return y.reshape(u.shape).to(u.dtype)
+
+
+def backward(
+    grad_y: Tensor, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients of the six inputs, each in its input's dtype."""
+    inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
+    work = _Work(*inputs)
+    G, B, _, D = work.u.shape
+    N = A_log.shape[-1]
+    gy = grad_y.detach().float().flatten(2, 3).contiguous()
+    du = torch.zeros(work.u.shape)
+    ddt = torch.empty(work.dt.shape)
+    dBC = torch.zeros(work.tiles, *work.BC.shape)
+    dA = torch.zeros(B, G, NUM_ROUTES, N, D)
+
+    def run(g: int, b: int, start: int, stop: int) -> None:
+        scan = work.A[g], work.D_skip[g].numpy(), work.routes
+        maps = work.u[g, b].numpy(), work.dt[g, b].numpy(), work.BC[g, b].numpy()
+        grads = du[g, b].numpy(), ddt[g, b].numpy(), dBC[start // TILE, g, b].numpy(), dA[b, g].numpy()
+        _backward_tile(gy[g, b].numpy(), *maps, *scan, *grads, start, stop)
+
+    work.run(run)
+    dz = ddt * (-torch.expm1(-work.dt))  # softplus'(z) = 1 - exp(-softplus(z))
+    weight = dt_weight.float().transpose(0, 1)
+    d_low = torch.einsum("gbkld,kgdr->gblkr", dz, weight)
+    dproj = torch.cat([d_low, dBC.sum(0)], dim=-1)
+    dA_log = (dA.sum(0) * -torch.exp(A_log.float()).transpose(2, 3)).transpose(2, 3)
+    grads = (
+        du,
+        dproj,
+        torch.einsum("gbkld,gblkr->gkdr", dz, work.low),
+        dz.sum((1, 3)),
+        dA_log,
+        torch.einsum("gbld,gbld->gd", gy, work.u).unsqueeze(1).expand(-1, NUM_ROUTES, -1),
+    )
+    return tuple(grad.reshape(t.shape).to(t.dtype).contiguous() for grad, t in zip(grads, inputs, strict=True))
+
+
+class _Work:
+    """The inputs as the kernels want them, and the tiles they are cut into."""
+
+    def __init__(
+        self, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
+    ) -> None:
+        R = dt_weight.shape[-1]
+        inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
+        u, proj, dt_weight, dt_bias, A_log, D_skip = (tensor.detach().float() for tensor in inputs)
+        self.u = u.flatten(2, 3).contiguous()  # (G, B, L, D)
+        flat = proj.flatten(2, 3)  # (G, B, L, K, R + 2N)
+        self.low, self.BC = flat[..., :R], flat[..., R:].contiguous()
+        z = torch.einsum("gblkr,gkdr->gbkld", self.low, dt_weight)
+        self.dt = F.softplus(z + dt_bias[:, None, :, None]).contiguous()  # (G, B, K, L, D)
+        A = -torch.exp(A_log) * float(LOG2E)
+        self.A = A.transpose(2, 3).contiguous().numpy()  # (G, K, N, D), for exp2
+        self.D_skip = D_skip.contiguous()
+        self.routes = route_indices(u.shape[2], u.shape[3]).numpy()
+        self.tiles = -(-u.shape[-1] // TILE)
+
+    def run(self, tile: Callable[[int, int, int, int], None]) -> None:
+        """Call ``tile(group, image, first channel, last channel + 1)`` for all, on torch's number of threads."""
+        G, B, _, D = self.u.shape
+        starts = range(0, D, TILE)
+        jobs = iter([(g, b, start, min(start + TILE, D)) for g in range(G) for b in range(B) for start in starts])
+        lock = threading.Lock()
+
+        def drain() -> None:
+            while True:
+                with lock:
+                    job = next(jobs, None)
+                if job is None:
+                    return
+                tile(*job)
+
+        helpers = min(torch.get_num_threads(), G * B * len(starts)) - 1
+        waiting = [_pool().submit(drain) for _ in range(helpers)]
+        drain()
+        for future in waiting:
+            future.result()
+
+
+_threads: ThreadPoolExecutor | None = None
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _threads
+    if _threads is None:
+        _threads = ThreadPoolExecutor(max(1, (os.cpu_count() or 1)), thread_name_prefix="mtmamba-scan")
+    return _threads
+
+
+def _forget_pool() -> None:
+    global _threads
+    _threads = None  # its threads do not exist in a forked child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """njit without the GIL; machine code is kept on disk where there is a place for it."""
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # no writable place: compiled anew in every process
+            return njit(nogil=True, **options)(function)
+
+    return compiled
+
+
+@intrinsic
+def _exp2(typing_context: Any, x: Any) -> Any:
+    """2**x for x <= 0 in float32, by instructions that vectorise; relative error 1e-7.
+
+    x = i + f with |f| <= 1/2: adding 1.5 * 2^23 rounds to i; 2^f by a polynomial of degree 6 (Taylor's of exp(f log 2));
+    i goes to the exponent by integer addition.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        single, integer = ir.FloatType(), ir.IntType(32)
+        (value,) = arguments
+        lowest, magic = ir.Constant(single, -126.0), ir.Constant(single, 12582912.0)
+        clamped = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+        shifted = builder.fadd(clamped, magic)
+        rest = builder.fsub(clamped, builder.fsub(shifted, magic))
+        power = ir.Constant(single, _COEFFICIENTS[0])
+        for coefficient in _COEFFICIENTS[1:]:
+            power = builder.fadd(builder.fmul(power, rest), ir.Constant(single, coefficient))
+        exponent = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, 23))
+        return builder.bitcast(builder.add(builder.bitcast(power, integer), exponent), single)
+
+    return types.float32(types.float32), code
+
+
+# log(2)^n / n!, highest power first, as float32 holds them
+_COEFFICIENTS = [float(np.float32(np.log(2.0) ** n / np.prod(np.arange(1.0, n + 1)))) for n in range(6, -1, -1)]
+
+
+@_kernel(fastmath=_FLAGS)
+def _forward_tile(u, dt, BC, A, D_skip, routes, y, start, stop):  # type: ignore[no-untyped-def]
+    """y += scan of channels start..stop. u, y (L, D); dt (K, L, D); BC (L, K, 2N); A (K, N, D) times log2(e)."""
+    K, N, _ = A.shape
+    width = stop - start
+    h = np.empty((N, width), np.float32)
+    dx = np.empty(width, np.float32)
+    for k in range(K):
+        h[:] = 0
+        skip = D_skip[k, start:stop]
+        for pixel in routes[k]:
+            x = u[pixel, start:stop]
+            step = dt[k, pixel, start:stop]
+            out = y[pixel, start:stop]
+            bc = BC[pixel, k]
+            for j in range(width):
+                dx[j] = step[j] * x[j]
+                out[j] += skip[j] * x[j]
+            for n in range(N):
+                state, a = h[n], A[k, n, start:stop]
+                b, c = bc[n], bc[N + n]
+                for j in range(width):
+                    state[j] = _exp2(step[j] * a[j]) * state[j] + dx[j] * b
+                    out[j] += state[j] * c
+
+
+@_kernel(fastmath=_FLAGS)
+def _backward_tile(gy, u, dt, BC, A, D_skip, routes, du, ddt, dBC, dA, start, stop):  # type: ignore[no-untyped-def]
+    """Adjoint of _forward_tile: du (L, D) and dA (K, N, D) are added to, ddt (K, L, D) and dBC (L, K, 2N) written."""
+    K, N, _ = A.shape
+    L = routes.shape[1]
+    width = stop - start
+    segments = (L + SEGMENT - 1) // SEGMENT
+    entry = np.empty((segments, N, width), np.float32)  # h before each segment
+    h = np.empty((SEGMENT + 1, N, width), np.float32)
+    decay = np.empty((SEGMENT, N, width), np.float32)
+    adjoint = np.empty((SEGMENT + 1, N, width), np.float32)  # dL/dh of each step; the last, what comes from behind
+    dx = np.empty(width, np.float32)
+    for k in range(K):
+        route, skip = routes[k], D_skip[k, start:stop]
+        h[0] = 0
+        for s in range(segments):
+            entry[s] = h[0]
+            for i in range(s * SEGMENT, min((s + 1) * SEGMENT, L)):
+                pixel = route[i]
+                x, step, bc = u[pixel, start:stop], dt[k, pixel, start:stop], BC[pixel, k]
+                for n in range(N):
+                    state, a, b = h[0, n], A[k, n, start:stop], bc[n]
+                    for j in range(width):
+                        state[j] = _exp2(step[j] * a[j]) * state[j] + step[j] * x[j] * b
+        carried = adjoint[SEGMENT]
+        carried[:] = 0
+        for s in range(segments - 1, -1, -1):
+            first = s * SEGMENT
+            steps = min(SEGMENT, L - first)
+            h[0] = entry[s]
+            for i in range(steps):
+                pixel = route[first + i]
+                x, step, bc = u[pixel, start:stop], dt[k, pixel, start:stop], BC[pixel, k]
+                for j in range(width):
+                    dx[j] = step[j] * x[j]
+                for n in range(N):
+                    before, after, kept, a, b = h[i, n], h[i + 1, n], decay[i, n], A[k, n, start:stop], bc[n]
+                    for j in range(width):
+                        kept[j] = _exp2(step[j] * a[j])
+                        after[j] = kept[j] * before[j] + dx[j] * b
+            for i in range(steps - 1, -1, -1):
+                pixel = route[first + i]
+                x, step, bc = u[pixel, start:stop], dt[k, pixel, start:stop], BC[pixel, k]
+                upstream, to_x, to_dt = gy[pixel, start:stop], du[pixel, start:stop], ddt[k, pixel, start:stop]
+                for j in range(width):
+                    dx[j] = 0
+                    to_dt[j] = 0
+                for n in range(N):
+                    before, kept, a, b, c = h[i, n], decay[i, n], A[k, n, start:stop], bc[n], bc[N + n]
+                    own, behind, to_a = adjoint[i, n], carried[n], dA[k, n, start:stop]
+                    for j in range(width):
+                        own[j] = behind[j] + upstream[j] * c
+                        dx[j] += own[j] * b
+                        behind[j] = own[j] * kept[j]
+                        through = behind[j] * before[j]
+                        to_dt[j] += through * a[j]
+                        to_a[j] += through * step[j]
+                for j in range(width):
+                    to_dt[j] = to_dt[j] / LOG2E + dx[j] * x[j]
+                    to_x[j] += dx[j] * step[j] + skip[j] * upstream[j]
+            for i in range(steps):
+                pixel = route[first + i]
+                x, step, upstream = u[pixel, start:stop], dt[k, pixel, start:stop], gy[pixel, start:stop]
+                to_bc = dBC[pixel, k]
+                for j in range(width):
+                    dx[j] = step[j] * x[j]
+                for n in range(N):
+                    to_bc[n] = _dot(adjoint[i, n], dx)
+                    to_bc[N + n] = _dot(h[i + 1, n], upstream)
+
+
+@_kernel(fastmath=True)
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for j in range(a.shape[0]):
+        total += a[j] * b[j]
+    return total

@@ -1,0 +1,103 @@
+"""Every metric of every task over a split, and what an answer that never looks at the image gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from itertools import islice
+from typing import Any
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from mtmamba.data.module import SceneDataModule
+from mtmamba.models.mtmamba import MTMamba
+from mtmamba.tasks import Task
+
+#: {task: {metric: value}}
+Results = dict[str, dict[str, float]]
+
+
+@torch.no_grad()
+def evaluate(model: MTMamba, batches: Iterable[dict[str, Any]], device: str | torch.device, progress: bool) -> Results:
+    """Metrics of ``model``, pooled over all pixels of the set.
+
+    Args:
+        model: any mode; evaluated in eval mode.
+        batches: as :meth:`mtmamba.data.module.SceneDataModule.eval_dataloader` gives them.
+        device: where to compute.
+        progress: show a bar.
+
+    Raises:
+        ValueError: there are no batches, or a batch lacks a task of the model's.
+    """
+    model = model.to(device).eval()
+    metrics = {task.name: task.metric().to(device) for task in model.tasks}
+    seen = 0
+    for batch in _shown(batches, "evaluating", progress):
+        seen += len(batch["image"])
+        for name, logits in model(batch["image"].to(device)).items():
+            if name not in batch:
+                raise ValueError(f"the data has no {name}; it has {', '.join(sorted(set(batch) - {'image', 'id'}))}")
+            metrics[name].update(logits, batch[name].to(device))
+    if not seen:
+        raise ValueError("there are no images to evaluate on")
+    return {name: _floats(metric.compute()) for name, metric in metrics.items()}
+
+
+@torch.no_grad()
+def evaluate_constant(
+    tasks: Sequence[Task],
+    train_batches: Iterable[dict[str, Any]],
+    batches: Iterable[dict[str, Any]],
+    progress: bool,
+    train_limit: int = 50,
+) -> Results:
+    """Metrics of the best constant answer: majority class, mean depth, mean normal, prior probability.
+
+    Args:
+        tasks: whose answers.
+        train_batches: that the answer is fitted on; at most ``train_limit`` of them are taken.
+        batches: that it is judged on.
+        progress: show a bar.
+    """
+    seen = list(_shown(islice(train_batches, train_limit), "fitting constant answers", progress, train_limit))
+    answers = {task.name: task.constant([batch[task.name] for batch in seen]) for task in tasks}
+    metrics = {task.name: task.metric() for task in tasks}
+    for batch in _shown(batches, "judging constant answers", progress):
+        B, _, H, W = batch["image"].shape
+        for name, metric in metrics.items():
+            H, W = batch[name].shape[-2:]
+            metric.update(answers[name].view(1, -1, 1, 1).expand(B, -1, H, W).contiguous(), batch[name])
+    return {name: _floats(metric.compute()) for name, metric in metrics.items()}
+
+
+def make_data(spec: dict[str, Any], overrides: dict[str, Any] | None = None) -> SceneDataModule:
+    """A data module out of ``class_path`` and ``init_args``.
+
+    Raises:
+        ValueError: no such data module, or arguments that it does not take.
+    """
+    module, _, name = spec["class_path"].rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"no data module {spec['class_path']!r}: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, SceneDataModule)):
+        raise ValueError(f"{spec['class_path']!r} is no data module of scenes")
+    arguments = {**spec.get("init_args", {}), **(overrides or {})}
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _shown(batches: Iterable[Any], text: str, progress: bool, total: int | None = None) -> Iterable[Any]:
+    if total is None:
+        total = len(batches) if hasattr(batches, "__len__") else None
+    return track(batches, text, total=total, transient=True, disable=not progress)
+
+
+def _floats(values: dict[str, Tensor]) -> dict[str, float]:
+    return {key: float(value) for key, value in values.items()}
