@@ -1,11 +1,13 @@
 """Analytic intersections against the primitives' definitions, and light against hand-made scenes."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from numba import njit
 
-from mtmamba.data.rooms import render_scene
+from mtmamba.data.rooms import jit, render_scene
 from mtmamba.data.rooms.palette import plain
 from mtmamba.data.rooms.raycast import choose_blockers, intersect, occlusion, surface
 from mtmamba.data.rooms.scene import BOX, CAPSULE, CYLINDER, LAMP_LIGHT, PLANE, SPHERE, Camera, Light, Scene
@@ -183,6 +185,20 @@ def test_occlusion() -> None:
     assert reach(1, -1.0, 3.0, float(group.instance)) == 3.0  # its own lamp
     assert reach(1, 1.0, 9.0) == 9.0  # away from it
     assert reach(0, -1.0, 3.0) == 3.0  # not among the chosen
+
+
+def test_kernels_without_a_cache_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba refuses to decorate where it finds no place to write; the kernel must then work without."""
+
+    def refuse(cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function 'twice': no locator available for file 'x.py'")
+        return njit(**options)
+
+    monkeypatch.setattr(jit, "njit", refuse)
+    twice = jit.kernel(lambda x: 2 * x)
+    assert twice(1.5) == 3.0
+    assert twice.signatures  # compiled all the same
 
 
 def test_choose_blockers() -> None:

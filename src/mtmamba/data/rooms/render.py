@@ -30,14 +30,21 @@ def render_room(seed: int, index: int, size: tuple[int, int], split: str = "trai
         split: "train", "val" or "test", which share no scene.
 
     Returns:
-        image uint8 (H, W, 3); semseg uint8 (H, W), class numbers; human_parts uint8 (H, W), 0 background, 1
-        head, 2 torso with neck and hips, 3 upper arm, 4 lower arm and hand, 5 upper leg, 6 lower leg and
-        foot; saliency uint8 {0, 1} (see `targets.saliency`); depth float32 (H, W), metres along the optical
-        axis; normals float32 (H, W, 3), unit vectors in the camera's frame, x right, y up, z towards the
-        viewer; edge and instance_edge uint8 {0, 1} (see `targets.edges`); albedo float32 (H, W, 3) in [0, 1],
-        linear; shading float32 (H, W), incident plus emitted light times the exposure, at most 4, so that before noise,
-        highlights and colour of the light the image is the tone curve of albedo * shading; instance int32 (H,
-        W); intrinsics float64 (4,): fx, fy, cx, cy in pixels, where the top left pixel's centre is (0, 0).
+        A dict of arrays:
+
+        - image: uint8 (H, W, 3).
+        - semseg: uint8 (H, W), numbers of `mtmamba.tasks.CLASS_NAMES["rooms"]`.
+        - human_parts: uint8 (H, W), 0 background, 1 head, 2 torso with neck and hips, 3 upper arm, 4 lower arm and
+          hand, 5 upper leg, 6 lower leg and foot.
+        - saliency: uint8 (H, W) in {0, 1}; the rule is that of `targets.saliency`.
+        - depth: float32 (H, W), metres along the optical axis.
+        - normals: float32 (H, W, 3), unit vectors in the camera's frame: x right, y up, z towards the viewer.
+        - edge, instance_edge: uint8 (H, W) in {0, 1}; the rule is that of `targets.edges`.
+        - albedo: float32 (H, W, 3) in [0, 1], linear.
+        - shading: float32 (H, W), incident plus emitted light times the exposure, at most 4. Before noise, highlights
+          and the colour of the light, the image is the tone curve of albedo * shading.
+        - instance: int32 (H, W), a number for every object, person and surface of the room.
+        - intrinsics: float64 (4,): fx, fy, cx, cy in pixels; the centre of the top left pixel is (0, 0).
 
     Raises:
         ValueError: an unknown split, a negative seed or index, or too small a size.

@@ -1,6 +1,8 @@
 """Plausible rooms by chance: shell, camera, openings, people, furniture, light, in that order."""
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from . import classes, furniture, lighting, objects, palette, people
 from .dice import Dice
@@ -8,6 +10,8 @@ from .furniture import Size
 from .palette import Palette
 from .plan import BACK, LEFT, RIGHT, Plan
 from .scene import Camera, Group, Scene, Vector
+
+WALLS = (BACK, LEFT, RIGHT)
 
 
 class _Sampler:
@@ -73,32 +77,33 @@ class _Sampler:
         view = palette.outdoors(dice, self.day)
         if dice.chance(0.72):
             size = (dice.uniform(0.75, 0.95), 0.05, dice.uniform(1.95, 2.1))
-            self._on_wall(
-                classes.DOOR, size, 0.0, (BACK, LEFT, RIGHT), lambda g: objects.door(g, dice, self.look, size), 0.75
-            )
+            door = partial(objects.door, dice=dice, look=self.look, size=size)
+            self._on_wall(classes.DOOR, size, 0.0, WALLS, door, clear=0.75)
         for _ in range(dice.weighted([0, 1, 2], [0.15, 0.55, 0.3])):
-            pane = (dice.uniform(0.8, 1.9), 0.06, dice.uniform(0.9, 1.4))
-            sill = min(dice.uniform(0.7, 1.0), height - pane[2] - 0.2)
-            group = self._on_wall(
-                classes.WINDOW,
-                pane,
-                sill,
-                (BACK, LEFT, RIGHT),
-                lambda g, p=pane: objects.window(g, dice, self.look, p, view),
-                0.0,
-            )
+            size = (dice.uniform(0.8, 1.9), 0.06, dice.uniform(0.9, 1.4))
+            sill = min(dice.uniform(0.7, 1.0), height - size[2] - 0.2)
+            build = partial(objects.window, dice=dice, look=self.look, size=size, view=view)
+            group = self._on_wall(classes.WINDOW, size, sill, WALLS, build)
             if group is not None:
-                self.windows.append((group, pane))
+                self.windows.append((group, size))
         for _ in range(dice.integer(1, 3)):
-            frame = (dice.uniform(0.4, 1.1), 0.03, dice.uniform(0.4, 0.8))
-            level = dice.uniform(1.35, 1.75)
-            self._on_wall(
-                classes.PICTURE, frame, level, (BACK, BACK, LEFT, RIGHT),
-                lambda g, f=frame: objects.picture(g, dice, self.look, f), 0.0,
-            )  # fmt: skip
+            size, level = (dice.uniform(0.4, 1.1), 0.03, dice.uniform(0.4, 0.8)), dice.uniform(1.35, 1.75)
+            build = partial(objects.picture, dice=dice, look=self.look, size=size)
+            self._on_wall(classes.PICTURE, size, level, (BACK, *WALLS), build)
 
-    def _on_wall(self, semantic, size, level, walls, build, clear):
-        """Hang something on a free stretch of one of the walls; None if there is none."""
+    def _on_wall(
+        self,
+        semantic: int,
+        size: Size,
+        level: float,
+        walls: Sequence[int],
+        build: Callable[[Group], None],
+        clear: float = 0.0,
+    ) -> Group | None:
+        """Hang something on a free stretch of one of the walls, its origin at `level`; None if there is none.
+
+        `clear` is the depth of floor before it that must stay free.
+        """
         spot = self.plan.stretch(size[0] + 0.25, walls, low=level < 1.3 and clear == 0.0, clear=clear)
         if spot is None:
             return None
@@ -128,35 +133,22 @@ class _Sampler:
             x, y, height = group.world(seat)
             if done >= count or not self.plan.visible(x, y, 0.9, 5.0):
                 continue
-            stature = self.dice.uniform(1.5, 1.9)
-            people.person(
-                self.scene,
-                self.dice,
-                (x, y, 0.0),
-                yaw + self.dice.uniform(-0.15, 0.15),
-                stature,
-                "sit",
-                seat=height,
-            )
+            turn, stature = yaw + self.dice.uniform(-0.15, 0.15), self.dice.uniform(1.5, 1.9)
+            people.person(self.scene, self.dice, (x, y, 0.0), turn, stature, "sit", seat=height)
+            self.plan.take(x + 0.5 * math.sin(yaw), y - 0.5 * math.cos(yaw), 0.4, 0.4, 0.0)  # for the legs
             done += 1
         return done
 
     def _furniture(self, sitters: int) -> None:
         dice, look, plan = self.dice, self.look, self.plan
-        pieces = []
-        if dice.chance(0.55):
-            pieces.append("sofa")
-        if dice.chance(0.42):
-            pieces.append("bed")
-        pieces += ["shelf"] * dice.weighted([0, 1, 2], [0.3, 0.5, 0.2])
-        if dice.chance(0.8):
-            pieces.append("table")
-        if dice.chance(0.2):
-            pieces.append("chair")
+        sitters -= self._sofa(sitters) if dice.chance(0.55) else 0
+        sitters -= self._bed(sitters) if dice.chance(0.42) else 0
+        for _ in range(dice.weighted([0, 1, 2], [0.3, 0.5, 0.2])):
+            self._shelf()
+        sitters -= self._table(sitters) if dice.chance(0.8) else 0
+        sitters -= self._chair(sitters) if dice.chance(0.2) else 0
         if dice.chance(0.6):
-            pieces.append("floor lamp")
-        for name in pieces:
-            sitters -= getattr(self, "_" + name.replace(" ", "_"))(sitters)
+            self._floor_lamp()
         if sitters > 0:
             sitters -= self._chair(sitters)
         self._standing(max(sitters, 0))
@@ -181,7 +173,7 @@ class _Sampler:
             dice.uniform(0.85, 1.0),
             dice.uniform(0.75, 0.95),
         )
-        spot = self.plan.against(size, (BACK, LEFT, RIGHT))
+        spot = self.plan.against(size, WALLS)
         if spot is None:
             return 0
         group = self.scene.group(classes.SOFA, (spot[0], spot[1], 0.0), spot[2])
@@ -190,33 +182,31 @@ class _Sampler:
     def _bed(self, sitters: int) -> int:
         dice = self.dice
         size = (dice.uniform(0.9, 1.7), dice.uniform(1.9, 2.1), dice.uniform(0.42, 0.55))
-        spot = self.plan.against(size, (BACK, BACK, LEFT, RIGHT))
+        spot = self.plan.against(size, (BACK, *WALLS))
         if spot is None:
             return 0
         group = self.scene.group(classes.BED, (spot[0], spot[1], 0.0), spot[2])
         return self._seated(group, furniture.bed(group, dice, self.look, size), spot[2], sitters)
 
-    def _shelf(self, sitters: int) -> int:
+    def _shelf(self) -> None:
         dice = self.dice
         size = (
             dice.uniform(0.6, 1.3),
             dice.uniform(0.26, 0.38),
             dice.pick([dice.uniform(0.75, 1.1), dice.uniform(1.5, 2.05)]),
         )
-        spot = self.plan.against(size, (BACK, LEFT, RIGHT), tall=True)
+        spot = self.plan.against(size, WALLS, tall=True)
         if spot is not None:
             furniture.shelf(self.scene.group(classes.SHELF, (spot[0], spot[1], 0.0), spot[2]), dice, self.look, size)
             if size[2] < 1.2 and dice.chance(0.6):
                 self._on_top(spot[0], spot[1], size[2], size[1] * 0.8)
-        return 0
 
-    def _floor_lamp(self, sitters: int) -> int:
+    def _floor_lamp(self) -> None:
         size = (self.dice.uniform(0.28, 0.42), 0.4, self.dice.uniform(1.3, 1.75))
         spot = self.plan.corner(0.4) or self.plan.in_view(0.2, 1.5, 5.5, 20)
         if spot is not None:
             self.plan.take(*spot, 0.4, 0.4, 0.0)
             self._lit(self.scene.group(classes.LAMP, (spot[0], spot[1], 0.0)), size)
-        return 0
 
     def _lit(self, group: Group, size: Size) -> None:
         """A standing lamp, switched on more often in the evening."""
@@ -244,8 +234,8 @@ class _Sampler:
         self.plan.take(*spot, across[0], across[1], 0.05)
         group = self.scene.group(classes.TABLE, (spot[0], spot[1], 0.0), yaw)
         furniture.table(group, dice, self.look, size)
-        for _ in range(dice.integer(0, 2)):
-            x, y, _ = group.world((dice.uniform(-0.3, 0.3) * size[0], dice.uniform(-0.3, 0.3) * size[1], 0.0))
+        for half in (-1, 1)[: dice.integer(0, 2)]:  # one thing on each half
+            x, y, _ = group.world((half * dice.uniform(0.17, 0.28) * size[0], dice.uniform(-0.2, 0.2) * size[1], 0.0))
             self._on_top(x, y, size[2], 0.25)
         sat = 0
         if not low:
@@ -294,8 +284,8 @@ class _Sampler:
             size = (min(room * 1.4, 0.4), 0.3, dice.uniform(0.25, 0.5))
             objects.plant(self.scene.group(classes.PLANT, (x, y, level), yaw), dice, self.look, size)
         elif name == "ball":
-            radius = dice.uniform(0.12, min(room, 0.25))
-            objects.ball(self.scene.group(classes.BALL, (x, y, level), yaw), dice, self.look, (radius, radius, radius))
+            wide = dice.uniform(0.12, min(room, 0.25))
+            objects.ball(self.scene.group(classes.BALL, (x, y, level), yaw), dice, self.look, (wide, wide, wide))
         else:
             size = (room * dice.uniform(0.5, 0.9), room * dice.uniform(0.5, 0.8), dice.uniform(0.08, 0.25))
             objects.box(self.scene.group(classes.BOX, (x, y, level), yaw), dice, self.look, size)
