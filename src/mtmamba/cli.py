@@ -267,7 +267,8 @@ def _parser() -> argparse.ArgumentParser:
         "info",
         _info,
         "parameters and cost of a model, part by part",
-        "mtmamba info mtmamba --tasks nyudv2\nmtmamba info mtmamba_plus --tasks rooms --encoder convnext_tiny --size 480x640",
+        "mtmamba info mtmamba --tasks nyudv2\n"
+        "mtmamba info mtmamba_plus --tasks rooms --encoder convnext_tiny --size 480x640",
     )
     info.add_argument("model", help="mtmamba, mtmamba_plus, or a model as for predict")
     info.add_argument("--tasks", default="nyudv2", choices=BENCHMARKS)

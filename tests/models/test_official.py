@@ -38,25 +38,30 @@ def checkpoint(tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("official") / "m.pth.tar", published_state("mtmamba_plus_cityscapes_window7"))
 
 
-@pytest.mark.parametrize("backend", available_backends("cpu"))
+PLACES = [("cpu", backend) for backend in available_backends("cpu")]
+if torch.cuda.is_available():
+    PLACES += [("cuda", backend) for backend in available_backends("cuda")]
+
+
+@pytest.mark.parametrize(("device", "backend"), PLACES)
 @pytest.mark.parametrize("name", NAMES)
-def test_golden(name, backend, tmp_path):
+def test_golden(name, device, backend, tmp_path):
     spec = json.loads((GOLDEN / f"{name}.json").read_text())
     golden = load_file(GOLDEN / f"{name}.safetensors")
-    model = model_from_official(write(tmp_path / "published.pth.tar", published_state(name))).eval()
+    model = model_from_official(write(tmp_path / "published.pth.tar", published_state(name))).eval().to(device)
     for module in model.modules():
         if isinstance(module, SelectiveScan2d):
             module.backend = backend
-    images = torch.from_numpy(seeded.image((2, 3, *spec["image"]), spec["seed"]))
+    images = torch.from_numpy(seeded.image((2, 3, *spec["image"]), spec["seed"])).to(device)
     with torch.no_grad():
         found = {f"encoder.{i}": m.permute(0, 3, 1, 2) for i, m in enumerate(model.encoder(images))}
         for task, logits in model(images).items():
             assert list(logits.shape[-2:]) == spec["output"]
             found[f"out.{task}"] = logits[:, :, :: spec["stride"], :: spec["stride"]]
     assert found.keys() == golden.keys()
-    tolerance = 1e-5 if backend == "reference" else 1e-4
+    tolerance = 1e-5 if (device, backend) == ("cpu", "reference") else 1e-4
     for key, want in golden.items():
-        assert (found[key] - want).abs().max() <= tolerance * want.abs().max(), key
+        assert (found[key].cpu() - want).abs().max() <= tolerance * want.abs().max(), key
 
 
 def test_saved_model_gives_the_same_answers(checkpoint, tmp_path):

@@ -233,7 +233,7 @@ def test_wrong_shapes_are_named(position, shape, text):
 
 
 def test_cpu_backend_refuses_float64():
-    with pytest.raises(ValueError, match="no scan backend 'cpu' for torch.float64"):
+    with pytest.raises(ValueError, match=r"no scan backend 'cpu' for torch\.float64"):
         selective_scan_2d(*make_inputs(2, 2, dtype=torch.float64), backend="cpu")
 
 

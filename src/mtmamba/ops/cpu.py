@@ -161,12 +161,11 @@ def _kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return compiled
 
 
-@intrinsic
-def _exp2(typing_context: Any, x: Any) -> Any:
+def _exp2_code(typing_context: Any, x: Any) -> Any:
     """2**x for x <= 0 in float32, by instructions that vectorise; relative error 1e-7.
 
-    x = i + f with |f| <= 1/2: adding 1.5 * 2^23 rounds to i; 2^f by a polynomial of degree 6 (Taylor's of exp(f log 2));
-    i goes to the exponent by integer addition.
+    x = i + f with |f| <= 1/2: adding 1.5 * 2^23 rounds to i; 2^f by a polynomial of degree 6 (Taylor's of
+    exp(f log 2)); i goes to the exponent by integer addition.
     """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -185,12 +184,14 @@ def _exp2(typing_context: Any, x: Any) -> Any:
     return types.float32(types.float32), code
 
 
+_exp2: Any = intrinsic(_exp2_code)
+
 # log(2)^n / n!, highest power first, as float32 holds them
 _COEFFICIENTS = [float(np.float32(np.log(2.0) ** n / np.prod(np.arange(1.0, n + 1)))) for n in range(6, -1, -1)]
 
 
 @_kernel(fastmath=_FLAGS)
-def _forward_tile(u, dt, BC, A, D_skip, routes, y, start, stop):  # type: ignore[no-untyped-def]
+def _forward_tile(u, dt, BC, A, D_skip, routes, y, start, stop):
     """y += scan of channels start..stop. u, y (L, D); dt (K, L, D); BC (L, K, 2N); A (K, N, D) times log2(e)."""
     K, N, _ = A.shape
     width = stop - start
@@ -216,7 +217,7 @@ def _forward_tile(u, dt, BC, A, D_skip, routes, y, start, stop):  # type: ignore
 
 
 @_kernel(fastmath=_FLAGS)
-def _backward_tile(gy, u, dt, BC, A, D_skip, routes, du, ddt, dBC, dA, start, stop):  # type: ignore[no-untyped-def]
+def _backward_tile(gy, u, dt, BC, A, D_skip, routes, du, ddt, dBC, dA, start, stop):
     """Adjoint of _forward_tile: du (L, D) and dA (K, N, D) are added to, ddt (K, L, D) and dBC (L, K, 2N) written."""
     K, N, _ = A.shape
     L = routes.shape[1]
@@ -287,7 +288,7 @@ def _backward_tile(gy, u, dt, BC, A, D_skip, routes, du, ddt, dBC, dA, start, st
 
 
 @_kernel(fastmath=True)
-def _dot(a, b):  # type: ignore[no-untyped-def]
+def _dot(a, b):
     total = np.float32(0)
     for j in range(a.shape[0]):
         total += a[j] * b[j]

@@ -45,7 +45,8 @@ class LineProgress(Callback):
                 if key.startswith("train/")
             )
             print(
-                f"step {trainer.global_step}/{trainer.max_steps}  {rate:.2f} steps/s  {left / 60:.1f} min left  {losses}",
+                f"step {trainer.global_step}/{trainer.max_steps}  {rate:.2f} steps/s  {left / 60:.1f} min left  "
+                f"{losses}",
                 flush=True,
             )
 

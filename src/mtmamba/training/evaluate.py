@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -94,8 +94,8 @@ def make_data(spec: dict[str, Any], overrides: dict[str, Any] | None = None) -> 
 
 
 def _shown(batches: Iterable[Any], text: str, progress: bool, total: int | None = None) -> Iterable[Any]:
-    if total is None:
-        total = len(batches) if hasattr(batches, "__len__") else None
+    if total is None and isinstance(batches, Sized):
+        total = len(batches)
     return track(batches, text, total=total, transient=True, disable=not progress)
 
 

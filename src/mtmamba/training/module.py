@@ -82,7 +82,7 @@ class MultiTaskModule(L.LightningModule):
         )
         self.tasks = task_list
         self.total_loss = MultiTaskLoss([task.name for task in task_list], loss_weights, loss)
-        self.metrics = nn.ModuleDict({task.name: task.metric() for task in task_list})
+        self.metrics: Any = nn.ModuleDict({task.name: task.metric() for task in task_list})
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.decay_power = warmup_steps, decay_power
         self.compile_model = compile
@@ -125,10 +125,10 @@ class MultiTaskModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         for name, metric in self.metrics.items():
-            for key, value in metric.compute().items():  # type: ignore[operator]
+            for key, value in metric.compute().items():
                 if not key.startswith("iou/"):
                     self.log(f"val/{name}/{key}", value.float())
-            metric.reset()  # type: ignore[operator]
+            metric.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
@@ -167,7 +167,7 @@ def load_training_checkpoint(path: str | Path) -> tuple[MTMamba, dict[str, Any] 
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file; all mean the same
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is no readable checkpoint (truncated?): {reason}") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:

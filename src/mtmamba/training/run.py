@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import lazy_instance
+from jsonargparse.typing import lazy_instance
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -80,6 +82,8 @@ def train(recipe: str, overrides: list[str] | None = None, out: str | Path | Non
         "use_distributed_sampler": False,  # ours know the processes already
         "check_val_every_n_epoch": None,  # iterations, not epochs
         "num_sanity_val_steps": 1,
+        "enable_model_summary": False,  # `mtmamba info` tells more
+        "enable_progress_bar": sys.stdout.isatty(),
     }
     with warnings.catch_warnings():
         _quiet()
@@ -103,9 +107,11 @@ class _CLI(LightningCLI):
 
 
 def _quiet() -> None:
-    """Hide warnings that a user can do nothing about."""
+    """Hide tips, and warnings that a user can do nothing about."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",
+        ".*args parameter is intended to run from within Python.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*Found .* module\\(s\\) in eval mode at the start of training.*",
