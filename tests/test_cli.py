@@ -74,7 +74,7 @@ def test_a_saved_model_is_evaluated_on_a_recipes_data(run, tmp_path, capsys):
 
 def test_info_counts_as_the_paper(capsys):
     assert main(["info", "mtmamba", "--tasks", "nyudv2"]) == 0
-    last = [line for line in capsys.readouterr().out.splitlines() if " all " in line][0]
+    last = next(line for line in capsys.readouterr().out.splitlines() if " all " in line)
     assert "307,999,137" in last
     assert "456.50 G" in last
     assert "81.72 G" in last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 import torch
@@ -36,12 +36,12 @@ def test_every_sample_once_per_visit_in_new_orders():
 def test_processes_share_the_draws():
     whole = list(islice(EndlessSampler(10, seed=0), 12))
     parts = [list(islice(EndlessSampler(10, seed=0, rank=rank, world_size=3), 4)) for rank in range(3)]
-    assert sorted(sum(parts, [])) == whole
+    assert sorted(chain(*parts)) == whole
 
 
 def test_evaluation_takes_each_sample_once():
     parts = [list(ShardSampler(10, rank, 4)) for rank in range(4)]
-    assert sorted(sum(parts, [])) == list(range(10))
+    assert sorted(chain(*parts)) == list(range(10))
     assert [len(ShardSampler(10, rank, 4)) for rank in range(4)] == [3, 3, 2, 2]
 
 

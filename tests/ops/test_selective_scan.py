@@ -151,6 +151,15 @@ def test_half_precision_inputs_keep_float32_states(backend):
         assert relative_difference(a, b) < 2e-2  # bfloat16 has 8 bits
 
 
+@pytest.mark.parametrize("backend", available_backends("cpu"))
+def test_autocast_does_not_reach_inside(backend):
+    inputs = make_inputs(4, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = answer_and_gradients(inputs, backend)
+    for got, want in zip(inside, answer_and_gradients(inputs, backend), strict=True):
+        assert torch.equal(got, want)
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_long_maps_stay_stable(backend):
     """Decays over a long route underflow; nothing may become infinite or NaN."""

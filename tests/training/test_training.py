@@ -165,7 +165,6 @@ def test_schedule_warms_up_and_decays_polynomially():
         decoder={"states": 2, "stm_blocks": 0},
     )  # fmt: skip
     module.trainer = L.Trainer(max_steps=104, accelerator="cpu", logger=False, enable_checkpointing=False)
-    module.trainer.fit_loop.max_steps = 104  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(L.Trainer, "estimated_stepping_batches", 104)
         rate = module.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
@@ -211,7 +210,7 @@ def test_recipes_parse(name, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        (["--model.learning_rat", "1"], "learning_rat"),
+        (["--model.learning_speed", "1"], "learning_speed"),
         (["--model.tasks", "kitti"], "kitti"),
         (["--data.size", "big"], "size"),
         (["--model.encoder", "vgg99"], "vgg99"),
@@ -251,7 +250,7 @@ def test_unknown_data_module(spec):
 
 
 def test_evaluation_needs_images_and_targets(run):
-    model, spec = load_training_checkpoint(run / "checkpoints" / "last.ckpt")
+    model, _spec = load_training_checkpoint(run / "checkpoints" / "last.ckpt")
     with pytest.raises(ValueError, match="no images"):
         evaluate(model, [], "cpu", progress=False)
     with pytest.raises(ValueError, match="the data has no semseg"):

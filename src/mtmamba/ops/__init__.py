@@ -80,7 +80,7 @@ def selective_scan_2d(
     name = names[0] if backend is None else backend
     if name not in names:
         raise ValueError(f"no scan backend {name!r} for {u.dtype} on {u.device.type}; there are: {', '.join(names)}")
-    if torch.compiler.is_exporting():  # other runtimes know torch's operators only
+    if parallel.exporting():  # other runtimes know torch's operators only
         return parallel.forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
     return _scan(u, proj, dt_weight, dt_bias, A_log, D_skip, name)
 
@@ -94,7 +94,8 @@ def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int)
 def _scan(
     u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, backend: str
 ) -> Tensor:
-    return _BACKENDS[backend].forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
+    with torch.autocast(u.device.type, enabled=False):  # inside, everything is float32
+        return _BACKENDS[backend].forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
 
 
 @_scan.register_fake
@@ -113,7 +114,8 @@ def _scan_backward(
     D_skip: Tensor,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _BACKENDS[backend].backward(grad_y, u, proj, dt_weight, dt_bias, A_log, D_skip)  # type: ignore[return-value]
+    with torch.autocast(u.device.type, enabled=False):
+        return _BACKENDS[backend].backward(grad_y, u, proj, dt_weight, dt_bias, A_log, D_skip)  # type: ignore[return-value]
 
 
 @_scan_backward.register_fake

@@ -36,7 +36,7 @@ def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: 
     for block in plan.channel_blocks(per_channel=8 * plan.length + 4 * A_log.shape[-1] * plan.chunks):
         run = _Run.make(plan, block, u, low, dt_weight, dt_bias, A_log)
         h = run.entry_states(B_in)
-        y = torch.empty_like(run.x) if not torch.compiler.is_exporting() else None
+        y = torch.empty_like(run.x) if not exporting() else None
         steps = []
         for s in range(plan.steps):
             h = run.step(h, s, B_in)
@@ -128,7 +128,7 @@ class _Plan:
         G, B, H, W, D = u.shape
         L, device = H * W, u.device
         chunks = math.ceil(math.sqrt(2 * L))
-        if device.type == "cpu" and not torch.compiler.is_exporting():
+        if device.type == "cpu" and not exporting():
             rows = NUM_ROUTES * G * B * D * states
             chunks = min(chunks, math.ceil(BUSY_ELEMENTS / rows))
         steps = math.ceil(L / chunks)
@@ -242,6 +242,11 @@ class _Run:
             received[c] = carry
             carry = decay[:, c] * carry + left[:, c]
         return torch.stack(received, dim=1)
+
+
+def exporting() -> bool:
+    """Whether torch.export traces us; torch.compile does not count, whatever it answers to ``is_exporting``."""
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
 def _per_channel(weights: Tensor, dtype: torch.dtype) -> Tensor:

@@ -149,7 +149,8 @@ class MultiTaskModule(L.LightningModule):
         kept: dict[str, Any] = {"model": config_to_json(self.model.config)}
         if data is not None:
             where = f"{type(data).__module__}.{type(data).__qualname__}"
-            kept["data"] = {"class_path": where, "init_args": _plain(dict(data.hparams))}
+            arguments = {key: value for key, value in data.hparams.items() if not key.startswith("_")}  # LightningCLI's
+            kept["data"] = {"class_path": where, "init_args": _plain(arguments)}
         checkpoint[CHECKPOINT_KEY] = _plain(kept)
 
 
