@@ -58,6 +58,9 @@ def test_train_eval_predict(run, tmp_path, capsys):
     assert "constant" in table
     content = json.loads((tmp_path / "m.json").read_text())
     assert content["metrics"].keys() == content["constant_answer"].keys()
+    own = ["eval", str(run), "--set", "val_length=2", "--baseline", str(tmp_path / "m.json")]
+    assert main(own) == 0
+    assert "Delta_m" in capsys.readouterr().out
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "photo.jpg")
     assert main(["predict", str(run), str(tmp_path / "photo.jpg"), "--out", str(tmp_path / "maps")]) == 0
     assert (tmp_path / "maps" / "photo_panel.png").is_file()
@@ -158,6 +161,13 @@ def test_wrong_size(capsys, size):
 def test_wrong_assignment(capsys, run):
     assert "KEY=VALUE" in refused(capsys, "eval", run, "--set", "val_length")
     assert "frames" in refused(capsys, "eval", run, "--set", "frames=3")
+
+
+def test_baseline_without_the_tasks(capsys, run, tmp_path):
+    (tmp_path / "b.json").write_text('{"metrics": {"flow": {}}}')
+    assert "b.json lacks metrics" in refused(
+        capsys, "eval", run, "--set", "val_length=1", "--baseline", tmp_path / "b.json"
+    )
 
 
 def test_unknown_model(capsys, monkeypatch):

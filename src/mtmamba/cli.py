@@ -89,6 +89,8 @@ def _eval(options: argparse.Namespace) -> None:
         loaders = data.eval_dataloader("train"), data.eval_dataloader(options.split)
         constant = evaluate_constant(model.tasks, *loaders, progress)
     _print_results(results, constant, model.tasks)
+    if options.baseline:
+        print(f"Delta_m against {options.baseline}: {_delta_m(results, options.baseline, model.tasks):+.2f} %")
     if options.json:
         content = {"checkpoint": str(path), "split": options.split, "metrics": results}
         if constant is not None:
@@ -96,6 +98,21 @@ def _eval(options: argparse.Namespace) -> None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         print(f"written: {options.json}")
+
+
+def _delta_m(results: Results, baseline: Path, tasks: Sequence[Any]) -> float:
+    """Mean relative change of every task's number against those in a file that ``--json`` wrote, in percent."""
+    from mtmamba.metrics import delta_m
+
+    try:
+        before = json.loads(baseline.read_text(encoding="utf-8"))["metrics"]
+        numbers = {task.name: before[task.name][task.primary] for task in tasks}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{baseline} has not every task's metric, as `mtmamba eval --json` writes it: {error}"
+        ) from error
+    own = {task.name: results[task.name][task.primary] for task in tasks}
+    return delta_m(own, numbers, {task.name: task.higher_is_better for task in tasks})
 
 
 def _print_results(results: Results, constant: Results | None, tasks: Sequence[Any]) -> None:
@@ -234,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
         _eval,
         "every metric of a trained model",
         "mtmamba eval runs/first --constant\n"
+        "mtmamba eval runs/first --baseline single_task.json\n"
         "mtmamba eval runs/first/checkpoints/last.ckpt --split test --set test_length=500 --json results.json\n"
         "mtmamba eval saved_model --data demo",
     )
@@ -244,6 +262,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change an option of the data"
     )
     evaluate.add_argument("--constant", action="store_true", help="beside it, what the best constant answer gets")
+    evaluate.add_argument("--baseline", type=Path, help="a file that --json wrote: print Delta_m against it")
     evaluate.add_argument("--json", type=Path, help="write the figures there too")
     evaluate.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
 

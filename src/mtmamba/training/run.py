@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jsonargparse.typing import lazy_instance
+from lightning import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -65,11 +65,10 @@ def train(recipe: str, overrides: list[str] | None = None, out: str | Path | Non
     resumes = any(option.split("=")[0] == "--ckpt_path" for option in overrides)
     if not resumes and any(checkpoints.glob("*.ckpt")):
         raise FileExistsError(f"{out} holds a run already: go on with --ckpt_path last, or give another --out")
-    if resumes and "last" in overrides and not (checkpoints / "last.ckpt").is_file():
+    if resumes and {"last", "--ckpt_path=last"} & set(overrides) and not (checkpoints / "last.ckpt").is_file():
         raise FileNotFoundError(f"nothing to resume: no {checkpoints / 'last.ckpt'}")
 
     defaults: dict[str, Any] = {
-        "logger": lazy_instance(TensorBoardLogger, save_dir=str(out), name="", version=""),
         "callbacks": [
             ModelCheckpoint(
                 dirpath=checkpoints, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False
@@ -87,7 +86,7 @@ def train(recipe: str, overrides: list[str] | None = None, out: str | Path | Non
     }
     with warnings.catch_warnings():
         _quiet()
-        _CLI(
+        _cli_in(out)(
             MultiTaskModule,
             SceneDataModule,
             subclass_mode_data=True,
@@ -100,10 +99,20 @@ def train(recipe: str, overrides: list[str] | None = None, out: str | Path | Non
     return out
 
 
-class _CLI(LightningCLI):
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("model.tasks", "data.init_args.tasks")
-        parser.link_arguments("model.only", "data.init_args.only")
+def _cli_in(out: Path) -> type[LightningCLI]:
+    """LightningCLI with one list of tasks for model and data, and a logger that writes to ``out``."""
+
+    class CLI(LightningCLI):
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.link_arguments("model.tasks", "data.init_args.tasks")
+            parser.link_arguments("model.only", "data.init_args.only")
+
+        def instantiate_trainer(self, **options: Any) -> Trainer:
+            if self._get(self.config_init, "trainer.logger") is None:
+                options["logger"] = TensorBoardLogger(save_dir=out, name="", version="")
+            return super().instantiate_trainer(**options)
+
+    return CLI
 
 
 def _quiet() -> None:
