@@ -165,7 +165,7 @@ def test_wrong_assignment(capsys, run):
 
 def test_baseline_without_the_tasks(capsys, run, tmp_path):
     (tmp_path / "b.json").write_text('{"metrics": {"flow": {}}}')
-    assert "b.json lacks metrics" in refused(
+    assert "b.json has not every task" in refused(
         capsys, "eval", run, "--set", "val_length=1", "--baseline", tmp_path / "b.json"
     )
 

@@ -125,6 +125,7 @@ def test_cpu_does_not_depend_on_threads():
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_cpu_from_several_threads_and_in_a_forked_child():
     inputs = make_inputs(9, 7)
     want = selective_scan_2d(*inputs, backend="cpu")

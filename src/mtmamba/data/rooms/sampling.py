@@ -62,11 +62,11 @@ class _Sampler:
 
     def _camera(self) -> None:
         dice, (width, length, _) = self.dice, self.scene.extent
-        x, y, z = width * dice.uniform(0.25, 0.75), dice.uniform(0.35, 1.1), dice.uniform(1.0, 1.9)
+        x, y, z = width * dice.uniform(0.25, 0.75), dice.uniform(0.35, 1.1), dice.uniform(1.15, 1.75)
         aim = (width * dice.uniform(0.25, 0.75), length * dice.uniform(0.6, 0.95), dice.uniform(0.5, 1.3))
         yaw = -math.atan2(aim[0] - x, aim[1] - y)
         pitch = math.atan2(aim[2] - z, math.hypot(aim[0] - x, aim[1] - y)) + dice.uniform(-0.08, 0.05)
-        focal = 0.5 / math.tan(math.radians(dice.uniform(50.0, 74.0)) / 2)
+        focal = 0.5 / math.tan(math.radians(dice.uniform(54.0, 70.0)) / 2)
         self.scene.camera = Camera.looking((x, y, z), yaw, pitch, dice.uniform(-0.035, 0.035), focal)
         self.plan.watch(x, y, yaw, focal)
 
