@@ -82,7 +82,6 @@ def train(recipe: str, overrides: list[str] | None = None, out: str | Path | Non
         "check_val_every_n_epoch": None,  # iterations, not epochs
         "num_sanity_val_steps": 1,
         "enable_model_summary": False,  # `mtmamba info` tells more
-        "enable_progress_bar": sys.stdout.isatty(),
     }
     with warnings.catch_warnings():
         _quiet()
@@ -110,6 +109,7 @@ def _cli_in(out: Path) -> type[LightningCLI]:
         def instantiate_trainer(self, **options: Any) -> Trainer:
             if self._get(self.config_init, "trainer.logger") is None:
                 options["logger"] = TensorBoardLogger(save_dir=out, name="", version="")
+            options["enable_progress_bar"] = sys.stdout.isatty()  # elsewhere LineProgress prints
             return super().instantiate_trainer(**options)
 
     return CLI
