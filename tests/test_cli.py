@@ -111,6 +111,11 @@ def test_unknown_task(capsys, tmp_path):
     assert "kitti" in refused(capsys, "train", "debug", "--out", tmp_path / "o", "--model.tasks", "kitti")
 
 
+def test_images_too_small(capsys, tmp_path):
+    line = refused(capsys, "train", "debug", "--out", tmp_path / "o", "--data.size", "[3,3]")
+    assert line.endswith("error: size must be (height, width), each at least 8, got (3, 3)")
+
+
 def test_unknown_option(capsys, tmp_path):
     assert "learning_speed" in refused(capsys, "train", "debug", "--out", tmp_path / "o", "--model.learning_speed", "1")
 

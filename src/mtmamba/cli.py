@@ -35,10 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _exit_code(error)
         if code is None or options.traceback:
             raise
-        message = " ".join(str(error).split())
-        print(f"mtmamba {options.command}: error: {message}", file=sys.stderr)
+        print(f"mtmamba {options.command}: error: {_reason(error)}", file=sys.stderr)
         return code
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """One line. Where jsonargparse lists why each type of a union did not fit, the reason that one of ours gave."""
+    reasons = [line.strip().removeprefix("- ") for line in str(error).splitlines() if line.strip().startswith("- ")]
+    ours = [reason for reason in reasons if not reason.startswith("Expected a")]
+    return " ".join((ours[0] if ours else str(error)).split())
 
 
 def _exit_code(error: Exception) -> int | None:
