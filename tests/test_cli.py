@@ -46,6 +46,15 @@ def test_help_has_an_example(command, capsys):
     assert f"  mtmamba {' '.join(command)} " in capsys.readouterr().out.split("examples:")[1]
 
 
+def test_benchmarks_of_the_command_line_are_those_of_the_tasks():
+    """They are written twice, so that --help need not import torch."""
+    from mtmamba.cli import BENCHMARKS
+    from mtmamba.tasks import benchmark
+
+    with pytest.raises(ValueError, match=f"known: {', '.join(BENCHMARKS)}$"):
+        benchmark("none of them")
+
+
 def test_help_does_not_wait_for_torch():
     code = "import sys, mtmamba.cli; mtmamba.cli._parser(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

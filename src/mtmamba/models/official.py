@@ -27,7 +27,9 @@ Rule = tuple[str, Callable[[list[Tensor]], Tensor], list[tuple[str, Transform]]]
 #: Benchmarks with published weights, by the tasks' names in the checkpoints.
 PUBLISHED_BENCHMARKS = ("nyudv2", "pascal_context", "cityscapes")
 _PUBLISHED_NAMES = {"saliency": "sal"}
-# Constants and counters that a file may hold beside weights.
+# What PUBLISHED_ENCODER is built with.
+_SWIN_LARGE = {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48), "window_size": 12}
+# Constants that a file may hold beside weights.
 _NOT_WEIGHTS = ("relative_position_index", "attn_mask")
 
 
@@ -107,7 +109,8 @@ def model_from_official(path: str | Path) -> MTMamba:
     except KeyError as error:
         raise ValueError(f"{path} is no published checkpoint: no tensor {error}") from error
     name = "mtmamba_plus" if any(key.startswith("block_ctm.") for key in published) else "mtmamba"
-    return load_official_checkpoint(create_model(name, dataset, encoder_kwargs=encoder_kwargs), path)
+    model = create_model(name, dataset, encoder=PUBLISHED_ENCODER, encoder_kwargs=encoder_kwargs)
+    return load_official_checkpoint(model, path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -151,9 +154,7 @@ def _swin_arguments(published: dict[str, Tensor]) -> dict[str, Any]:
         "num_heads": tuple(heads),
         "window_size": window,
     }
-    swin_large = {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48), "window_size": 12}
-    assert PUBLISHED_ENCODER.startswith("swin_large")
-    return {key: value for key, value in found.items() if value != swin_large[key]}
+    return {key: value for key, value in found.items() if value != _SWIN_LARGE[key]}
 
 
 def _rules(model: MTMamba) -> Iterator[Rule]:

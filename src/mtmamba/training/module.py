@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mtmamba.data.module import resolve_tasks
 from mtmamba.losses import MultiTaskLoss
 from mtmamba.models.hub import config_from_json, config_to_json
-from mtmamba.models.mtmamba import BENCHMARK_SIZES, PUBLISHED_ENCODER, MTMamba, create_model
+from mtmamba.models.mtmamba import BENCHMARK_SIZES, OUTPUT_SCALES, PUBLISHED_ENCODER, MTMamba, create_model
 
 #: Where a checkpoint of ours keeps what it takes to make the model and its data again.
 CHECKPOINT_KEY = "mtmamba"
@@ -76,7 +76,7 @@ class MultiTaskModule(L.LightningModule):
             pretrained=pretrained,
             image_size=image_size or BENCHMARK_SIZES.get(dataset),
             output_size=output_size,
-            output_scale=2 if dataset == "cityscapes" else 1,
+            output_scale=OUTPUT_SCALES.get(dataset),
             encoder_kwargs=encoder_kwargs,
             **(decoder or {}),
         )
