@@ -192,7 +192,7 @@ def test_strided_inputs(backend):
 @pytest.mark.parametrize("backend", available_backends("cpu"))
 def test_opcheck(backend):
     inputs = make_inputs(3, 4, requires_grad=True)
-    torch.library.opcheck(torch.ops.mtmamba.selective_scan_2d.default, (*inputs, backend))
+    torch.library.opcheck(torch.ops.mtmamba.selective_scan_2d.default, (*inputs, backend, True))
 
 
 def test_flops():

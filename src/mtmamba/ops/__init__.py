@@ -16,14 +16,24 @@ from mtmamba.ops.routes import NUM_ROUTES, route_indices
 __all__ = ["NUM_ROUTES", "available_backends", "route_indices", "scan_flops", "selective_scan_2d"]
 
 
+def _nothing(G: int, B: int, L: int, D: int, N: int) -> tuple[int, ...]:
+    return (0,)
+
+
 @dataclass(frozen=True)
 class Backend:
-    """One implementation of the scan. ``forward(*inputs) -> y``; ``backward(grad_y, *inputs) -> six gradients``."""
+    """One implementation of the scan.
 
-    forward: Callable[..., Tensor]
+    ``forward(*inputs, keep) -> y, states``: y (parts, G, B, H, W, D) sums to the answer over its first axis; states,
+    float32, is what ``backward(grad_y, states, *inputs) -> six gradients`` wants to find again, empty without ``keep``.
+    """
+
+    forward: Callable[..., tuple[Tensor, Tensor]]
     backward: Callable[..., tuple[Tensor, ...]]
     devices: tuple[str, ...] | None = None  # device types it runs on; None: any
     dtypes: tuple[torch.dtype, ...] | None = None  # of u; None: any
+    parts: int = 1
+    states_shape: Callable[[int, int, int, int, int], tuple[int, ...]] = _nothing  # of G, B, L, D, N
 
     def runs_on(self, device: torch.device, dtype: torch.dtype) -> bool:
         return (self.devices is None or device.type in self.devices) and (self.dtypes is None or dtype in self.dtypes)
@@ -80,9 +90,12 @@ def selective_scan_2d(
     name = names[0] if backend is None else backend
     if name not in names:
         raise ValueError(f"no scan backend {name!r} for {u.dtype} on {u.device.type}; there are: {', '.join(names)}")
+    inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
     if parallel.exporting():  # other runtimes know torch's operators only
-        return parallel.forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
-    return _scan(u, proj, dt_weight, dt_bias, A_log, D_skip, name)
+        return parallel.forward(*inputs, keep=False)[0].squeeze(0)
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    parts, _ = _scan(*inputs, name, keep)
+    return parts.squeeze(0) if len(parts) == 1 else parts.sum(0)
 
 
 def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int) -> int:
@@ -92,20 +105,40 @@ def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int)
 
 @torch.library.custom_op("mtmamba::selective_scan_2d", mutates_args=())
 def _scan(
-    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, backend: str
-) -> Tensor:
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
+    backend: str,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
     with torch.autocast(u.device.type, enabled=False):  # inside, everything is float32
-        return _BACKENDS[backend].forward(u, proj, dt_weight, dt_bias, A_log, D_skip)
+        return _BACKENDS[backend].forward(u, proj, dt_weight, dt_bias, A_log, D_skip, keep=keep)
 
 
 @_scan.register_fake
-def _(u: Tensor, *others: Tensor | str) -> Tensor:
-    return torch.empty_like(u, memory_format=torch.contiguous_format)
+def _(
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
+    backend: str,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    G, B, H, W, D = u.shape
+    chosen = _BACKENDS[backend]
+    states = chosen.states_shape(G, B, H * W, D, A_log.shape[-1]) if keep else (0,)
+    return u.new_empty(chosen.parts, *u.shape), u.new_empty(states, dtype=torch.float32)
 
 
 @torch.library.custom_op("mtmamba::selective_scan_2d_backward", mutates_args=())
 def _scan_backward(
     grad_y: Tensor,
+    states: Tensor,
     u: Tensor,
     proj: Tensor,
     dt_weight: Tensor,
@@ -115,21 +148,23 @@ def _scan_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(u.device.type, enabled=False):
-        return _BACKENDS[backend].backward(grad_y, u, proj, dt_weight, dt_bias, A_log, D_skip)  # type: ignore[return-value]
+        return _BACKENDS[backend].backward(grad_y, states, u, proj, dt_weight, dt_bias, A_log, D_skip)  # type: ignore[return-value]
 
 
 @_scan_backward.register_fake
-def _(grad_y: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+def _(grad_y: Tensor, states: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs[:-1])
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.backend = inputs
-    ctx.save_for_backward(*tensors)
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.backend, keep = inputs
+    assert keep, "the wrapper asks for the states whenever a gradient is wanted"
+    ctx.save_for_backward(output[1], *tensors)
 
 
-def _autograd(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    return *_scan_backward(grad_y, *ctx.saved_tensors, ctx.backend), None
+def _autograd(ctx: Any, grad_parts: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    # Every part has the same gradient, that of their sum.
+    return *_scan_backward(grad_parts[0], *ctx.saved_tensors, ctx.backend), None, None
 
 
 _scan.register_autograd(_autograd, setup_context=_setup_context)

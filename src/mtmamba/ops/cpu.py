@@ -37,7 +37,9 @@ LOG2E = np.float32(1.4426950408889634)
 _FLAGS = {"contract", "nnan", "ninf", "nsz", "arcp"}
 
 
-def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor) -> Tensor:
+def forward(
+    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, *, keep: bool
+) -> tuple[Tensor, Tensor]:
     """2-D selective scan; shapes as in :func:`mtmamba.ops.selective_scan_2d`, float32 inside."""
     work = _Work(u, proj, dt_weight, dt_bias, A_log, D_skip)
     y = torch.zeros(work.u.shape)
@@ -46,11 +48,18 @@ def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: 
         _forward_tile(*work.arrays, y.numpy(), *tile)
 
     work.run(run)
-    return y.reshape(u.shape).to(u.dtype)
+    return y.reshape(1, *u.shape).to(u.dtype), u.new_empty(0, dtype=torch.float32)
 
 
 def backward(
-    grad_y: Tensor, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
+    grad_y: Tensor,
+    states: Tensor,
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
 ) -> tuple[Tensor, ...]:
     """Gradients of the six inputs, each in its input's dtype."""
     inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)

@@ -28,7 +28,9 @@ BLOCK_ELEMENTS = 2**26
 BUSY_ELEMENTS = 2**15
 
 
-def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor) -> Tensor:
+def forward(
+    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, *, keep: bool
+) -> tuple[Tensor, Tensor]:
     """Two-level 2-D selective scan; shapes as in :func:`mtmamba.ops.selective_scan_2d`."""
     plan = _Plan.make(u, A_log.shape[-1])
     low, B_in, C_out = plan.project(proj, dt_weight.shape[-1])
@@ -48,11 +50,18 @@ def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: 
         y = torch.stack(steps) if y is None else y
         skip = _per_channel(D_skip[..., block], run.x.dtype)
         blocks.append(plan.gather_back(y + skip * run.x))
-    return torch.cat(blocks, dim=-1).to(u.dtype)
+    return torch.cat(blocks, dim=-1).to(u.dtype).unsqueeze(0), u.new_empty(0, dtype=torch.float32)
 
 
 def backward(
-    grad_y: Tensor, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
+    grad_y: Tensor,
+    states: Tensor,
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
 ) -> tuple[Tensor, ...]:
     """Gradients of the six inputs. States are recomputed from the inputs, then walked backwards, in two levels too."""
     N = A_log.shape[-1]

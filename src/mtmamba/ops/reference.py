@@ -9,7 +9,9 @@ from torch import Tensor
 from mtmamba.ops.routes import route_indices
 
 
-def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor) -> Tensor:
+def forward(
+    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, *, keep: bool
+) -> tuple[Tensor, Tensor]:
     """Sequential 2-D selective scan; shapes as in :func:`mtmamba.ops.selective_scan_2d`.
 
     Computes in float32, or in float64 when ``u`` is float64.
@@ -20,11 +22,18 @@ def forward(u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: 
         h = _states(k, route, u, proj, dt_weight, dt_bias, A_log)
         along = torch.einsum("lgbdn,gbln->gbld", h[1:], C_out) + D_skip[:, k, None, None].to(x.dtype) * x
         y[:, :, route] += along
-    return y.reshape(u.shape).to(u.dtype)
+    return y.reshape(1, *u.shape).to(u.dtype), u.new_empty(0, dtype=torch.float32)
 
 
 def backward(
-    grad_y: Tensor, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
+    grad_y: Tensor,
+    states: Tensor,
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
 ) -> tuple[Tensor, ...]:
     """Gradients of the six inputs: the adjoint of every step, walked backwards."""
     inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
