@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mtmamba.ops import cpu, parallel, reference
+from mtmamba.ops import cpu, parallel, reference, triton
 from mtmamba.ops.routes import NUM_ROUTES, route_indices
 
 __all__ = ["NUM_ROUTES", "available_backends", "route_indices", "scan_flops", "selective_scan_2d"]
@@ -42,6 +42,7 @@ class Backend:
 # In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
 _BACKENDS: dict[str, Backend] = {
     "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), (torch.float32, torch.bfloat16, torch.float16)),
+    "triton": Backend(triton.forward, triton.backward, ("cuda", "cpu"), parts=4, states_shape=triton.states_shape),
     "parallel": Backend(parallel.forward, parallel.backward),
     "reference": Backend(reference.forward, reference.backward),
 }

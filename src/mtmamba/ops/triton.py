@@ -1,0 +1,208 @@
+"""The selective scan on a GPU, by Triton: in-order walks with the state in registers, forward and backward.
+
+A program owns a tile of channels of one route of one image and walks the route in order; h, (states, channels), stays
+in its registers. Nothing is scanned associatively, no float is added atomically, and sums are taken in a fixed order:
+results are the same in every run.
+
+dt, fused with its matmul and softplus, and B and C are laid out along the routes first (``prepare``), for a part of
+the routes at a time, so that these buffers stay small. u is read, and y written, at the pixel that the route visits.
+``walk`` fetches four steps ahead. The routes' answers are parts of y, which the caller sums.
+
+Backward takes one route after the other. Forward kept h every ``SEGMENT`` steps. The route is cut into chunks that are
+walked backwards side by side, after a first walk has found which adjoint each chunk receives (``adjoints``,
+``hand_on``: the decay over a whole chunk is exp(A * sum of dt)). ``walk_back`` replays h from what was kept, first to
+every ``BLOCK`` steps, then within the block, and walks the block backwards.
+
+Everything inside is float32; the routes' answers wait for their sum in u's dtype. Routes, channels and states are
+padded with zeros (dt = 0 leaves h alone), so any size works.
+
+Shape letters: G groups, B images, M = G * B, L pixels, D channels, N states, R rank of dt, K = 4 routes; Lp, Dp and
+Np are padded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import torch
+import torch.nn.functional as F
+import triton
+from torch import Tensor
+
+from mtmamba.ops import triton_kernels as kernels
+from mtmamba.ops.routes import NUM_ROUTES, route_indices
+
+SEGMENT = 64  # steps from one kept h to the next
+BLOCK = 8  # steps whose h are in registers at once, in backward
+SLACK = 16  # steps that a forward walk fetches, or looks up, beyond its last, at most
+WIDEST_TILE = 32  # channels are padded to a multiple of it
+FORWARD_BYTES = 2**26  # of the buffers that a forward walk reads at once
+BACKWARD_BYTES = 2**28  # of the buffers of the groups whose backward is run at once
+WARPS = 1056  # programs of one warp that fill a GPU: two for each of the 4 schedulers of 132 multiprocessors
+LOG2E = 1.4426950408889634
+TILE_2D = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}  # of the kernel that walks nowhere
+
+
+def states_shape(G: int, B: int, L: int, D: int, N: int) -> tuple[int, ...]:
+    """Shape of what forward keeps: h before every segment, (M, K, Lp / SEGMENT, Dp, Np)."""
+    return (G * B, NUM_ROUTES, -(-L // SEGMENT), -(-D // WIDEST_TILE) * WIDEST_TILE, triton.next_power_of_2(N))
+
+
+def forward(
+    u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, *, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """Each route's part of the 2-D selective scan, (K, G, B, H, W, D), and h before every segment (if ``keep``).
+
+    Shapes of the inputs as in :func:`mtmamba.ops.selective_scan_2d`.
+    """
+    with _on(u):
+        work = _Work(u, proj, dt_weight, dt_bias, A_log, D_skip)
+        K, M, Lp, Dp, Np = NUM_ROUTES, work.M, work.Lp, work.Dp, work.Np
+        states = u.new_empty(work.states_shape if keep else 0, dtype=torch.float32)
+        carry = u.new_empty(M, K, Dp, Np, dtype=torch.float32)
+        y = torch.empty((K, *u.shape), dtype=u.dtype, device=u.device)
+        length = max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT
+        dt, BC = work.buffers(M * K, min(length, Lp))
+        tile = next((t for t in (32, 16, 8) if M * K * Dp // t >= WARPS), 8)
+        for start in range(0, Lp, length):
+            steps = min(length, Lp - start)
+            work.prepare(dt, BC, 0, K, start, steps)
+            kernels.walk[(Dp // tile, K, M)](
+                work.u, dt, BC, work.rate, work.skip, work.routes, y, states, carry,
+                work.routes.stride(0), start, steps, work.B, work.L, Lp,
+                D=work.D, Dp=Dp, K=K, N=Np, TILE=tile, SEGMENT=SEGMENT, KEEP=keep, num_warps=1,
+            )  # fmt: skip
+    return y, states
+
+
+def backward(
+    grad_y: Tensor,
+    states: Tensor,
+    u: Tensor,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A_log: Tensor,
+    D_skip: Tensor,
+) -> tuple[Tensor, ...]:
+    """Gradients of the six inputs, each in its input's dtype; as many groups at a time as ``BACKWARD_BYTES`` allow."""
+    inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
+    G, B, H, W, D = u.shape
+    per_group = 4 * B * H * W * D * 6
+    groups = min(G, max(1, BACKWARD_BYTES // per_group))
+    parts = []
+    for first in range(0, G, groups):
+        part = slice(first, first + groups)
+        with _on(u):
+            parts.append(_backward(grad_y[part], states[first * B : (first + groups) * B], *(t[part] for t in inputs)))
+    return tuple(torch.cat(grads) if len(grads) > 1 else grads[0] for grads in zip(*parts, strict=True))
+
+
+def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of some groups: of everything that they have."""
+    work = _Work(*inputs)
+    G, B, L, D, N, R = work.G, work.B, work.L, work.D, work.N, work.R
+    K, M, Lp, Dp, Np = NUM_ROUTES, work.M, work.Lp, work.Dp, work.Np
+    tile = WIDEST_TILE
+    tiles, segments = Dp // tile, Lp // SEGMENT
+    per_chunk = max(1, segments * M * tiles // WARPS)
+    chunks = triton.cdiv(segments, per_chunk)
+    empty = functools.partial(torch.empty, dtype=torch.float32, device=grad_y.device)
+
+    gy = grad_y.detach().flatten(2, 3).contiguous()
+    dt, BC = work.buffers(M, Lp)
+    dx, gy_route = empty(M * Lp, Dp), empty(M * Lp, Dp)
+    dBC = empty(tiles, M, Lp, 2 * Np)
+    entry, total = empty(M, chunks, Dp, Np), empty(M, chunks, Dp)
+    dA = empty(M, chunks, Dp, Np)
+    scratch = empty(M * chunks * tiles, SEGMENT // BLOCK, tile, Np)
+    grid_2d = (triton.cdiv(L, TILE_2D["ROWS"]), triton.cdiv(D, TILE_2D["COLUMNS"]), M)
+    dz, du, dD = empty(G, B * L, D), empty(G, B, L, D), empty(M, grid_2d[0], D)
+    dproj = torch.empty(G, B, L, K, R + 2 * N, dtype=work.proj.dtype, device=grad_y.device)
+    skip = work.skip.sum(1)
+    of_route = []
+    walks = (tiles, chunks, M)
+    for k in range(K):
+        work.prepare(dt, BC, k, 1, 0, Lp, gy, dx, gy_route)
+        sizes = (k, per_chunk, B, Lp)
+        shape = {"Dp": Dp, "K": K, "N": Np, "TILE": tile, "num_warps": 1}
+        if chunks > 1:
+            kernels.adjoints[walks](dt, gy_route, BC, work.rate, entry, total, *sizes, SEGMENT=SEGMENT, **shape)
+            kernels.hand_on[(tiles, M)](entry, total, work.rate, k, chunks, B, **shape)
+        # dx and gy_route are replaced, step by step, by the gradients of dt * u and of dt * A
+        kernels.walk_back[walks](
+            dt, dx, gy_route, BC, work.rate, states, entry, scratch, dBC, dA, *sizes,
+            SEGMENT=SEGMENT, BLOCK=BLOCK, ALONE=chunks == 1, **shape,
+        )  # fmt: skip
+        kernels.finish[grid_2d](
+            dt, dx, gy_route, work.u, gy, skip, work.inverse, dz, du, dD, k, B, L, D, Lp, Dp, FIRST=k == 0, **TILE_2D
+        )
+        d_low = torch.bmm(dz, work.dt_weight[:, k]).reshape(G, B, L, R)
+        summed = dBC.sum(0).index_select(1, work.inverse[k]).reshape(G, B, L, 2, Np)[..., :N].flatten(3)
+        dproj[:, :, :, k] = torch.cat([d_low, summed], dim=-1)
+        low_and_one = F.pad(work.proj[..., k, :R].float().flatten(1, 2), (0, 1), value=1.0)  # dbias beside dW
+        of_route.append((torch.bmm(dz.transpose(1, 2), low_and_one), dA.reshape(G, -1, Dp, Np).sum(1)))
+    dW, to_A = (torch.stack(of, dim=1) for of in zip(*of_route, strict=True))
+    dA_log = to_A[..., :D, :N] * -torch.exp(inputs[4].detach().float())
+    dD_skip = dD.reshape(G, -1, D).sum(1, keepdim=True).expand(-1, K, -1)
+    grads = (du, dproj, dW[..., :R], dW[..., R], dA_log, dD_skip)
+    return tuple(grad.reshape(t.shape).to(t.dtype).contiguous() for grad, t in zip(grads, inputs, strict=True))
+
+
+class _Work:
+    """The inputs as the kernels want them, and their sizes."""
+
+    def __init__(
+        self, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
+    ) -> None:
+        self.G, self.B, H, W, self.D = u.shape
+        self.L, self.N, self.R = H * W, A_log.shape[-1], dt_weight.shape[-1]
+        self.states_shape = states_shape(self.G, self.B, self.L, self.D, self.N)
+        self.M, _, segments, self.Dp, self.Np = self.states_shape
+        self.Lp = segments * SEGMENT
+        self.u = u.detach().flatten(2, 3).contiguous()
+        self.proj = proj.detach().flatten(2, 3).contiguous()
+        self.dt_weight, self.dt_bias, self.skip = (
+            tensor.detach().float().contiguous() for tensor in (dt_weight, dt_bias, D_skip)
+        )
+        rate = -torch.exp(A_log.detach().float()) * LOG2E  # for exp2
+        self.rate = F.pad(rate, (0, self.Np - self.N, 0, self.Dp - self.D)).contiguous()
+        self.routes, self.inverse = _routes(H, W, u.device)
+
+    def buffers(self, rows: int, steps: int) -> tuple[Tensor, Tensor]:
+        """For dt (rows, steps, Dp), B and C (rows, steps, 2 Np); flat, with slack to fetch beyond the end."""
+        flat = rows * steps + SLACK
+        return (
+            self.u.new_empty(flat, self.Dp, dtype=torch.float32),
+            self.u.new_empty(flat, 2 * self.Np, dtype=torch.float32),
+        )
+
+    def prepare(
+        self, dt: Tensor, BC: Tensor, first_route: int, routes: int, start: int, steps: int, *gradient: Tensor
+    ) -> None:
+        """Fill the buffers, (M, routes, steps, ...), with what ``routes`` routes read from step ``start`` on.
+
+        ``gradient``: gy, and buffers for dt * u and gy along the route.
+        """
+        gy, dx, gy_route = gradient or (self.u, dt, dt)
+        grid = (triton.cdiv(self.Dp, 64), triton.cdiv(steps, 64), self.M * routes)
+        kernels.prepare[grid](
+            self.u, self.proj, self.dt_weight, self.dt_bias, self.routes, dt, dx, BC, gy, gy_route,
+            first_route, routes, self.routes.stride(0), start, steps, self.B, self.L, self.D, self.Dp,
+            K=NUM_ROUTES, R=self.R, RP=max(16, triton.next_power_of_2(self.R)), N=self.N, NP=self.Np,
+            ROWS=64, COLUMNS=64, GRADIENT=bool(gradient), num_warps=4,
+        )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=64)
+def _routes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pixel of every step of every route (padded with L), and step of every pixel (K, L); int32 both."""
+    routes = route_indices(height, width, device)
+    length = routes.shape[1]
+    return F.pad(routes.int(), (0, -length % SEGMENT + SLACK), value=length), routes.argsort(1).int()
+
+
+def _on(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Triton launches on the current device, which need not be the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
