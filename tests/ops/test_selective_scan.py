@@ -42,7 +42,7 @@ def answer_and_gradients(inputs: list[torch.Tensor], backend: str) -> list[torch
     leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
     y = selective_scan_2d(*leaves, backend=backend)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return [y.detach(), *torch.autograd.grad((y * weights.to(y.dtype)).sum(), leaves)]
+    return [y.detach(), *torch.autograd.grad((y * weights.to(y.device, y.dtype)).sum(), leaves)]
 
 
 def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:

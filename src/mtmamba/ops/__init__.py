@@ -24,8 +24,8 @@ def _nothing(G: int, B: int, L: int, D: int, N: int) -> tuple[int, ...]:
 class Backend:
     """One implementation of the scan.
 
-    ``forward(*inputs, keep) -> y, states``: y (parts, G, B, H, W, D) sums to the answer over its first axis; states,
-    float32, is what ``backward(grad_y, states, *inputs) -> six gradients`` wants to find again, empty without ``keep``.
+    ``forward(*inputs, keep) -> y, states``: y (parts, G, B, H, W, D) sums to the answer over its first axis, and is
+    float32 where there are several; states, float32, is what ``backward(grad_y, states, *inputs) -> six gradients`` wants to find again, empty without ``keep``.
     """
 
     forward: Callable[..., tuple[Tensor, Tensor]]
@@ -39,10 +39,11 @@ class Backend:
         return (self.devices is None or device.type in self.devices) and (self.dtypes is None or dtype in self.dtypes)
 
 
+HALF_OR_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 # In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
 _BACKENDS: dict[str, Backend] = {
-    "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), (torch.float32, torch.bfloat16, torch.float16)),
-    "triton": Backend(triton.forward, triton.backward, ("cuda", "cpu"), parts=4, states_shape=triton.states_shape),
+    "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), HALF_OR_SINGLE),
+    "triton": Backend(triton.forward, triton.backward, ("cuda", "cpu"), HALF_OR_SINGLE, parts=4, states_shape=triton.states_shape),
     "parallel": Backend(parallel.forward, parallel.backward),
     "reference": Backend(reference.forward, reference.backward),
 }
@@ -96,7 +97,7 @@ def selective_scan_2d(
         return parallel.forward(*inputs, keep=False)[0].squeeze(0)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     parts, _ = _scan(*inputs, name, keep)
-    return parts.squeeze(0) if len(parts) == 1 else parts.sum(0)
+    return parts.squeeze(0) if len(parts) == 1 else parts.sum(0).to(u.dtype)
 
 
 def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int) -> int:
@@ -133,7 +134,8 @@ def _(
     G, B, H, W, D = u.shape
     chosen = _BACKENDS[backend]
     states = chosen.states_shape(G, B, H * W, D, A_log.shape[-1]) if keep else (0,)
-    return u.new_empty(chosen.parts, *u.shape), u.new_empty(states, dtype=torch.float32)
+    dtype = u.dtype if chosen.parts == 1 else torch.float32
+    return u.new_empty(chosen.parts, *u.shape, dtype=dtype), u.new_empty(states, dtype=torch.float32)
 
 
 @torch.library.custom_op("mtmamba::selective_scan_2d_backward", mutates_args=())

@@ -6,15 +6,16 @@ results are the same in every run.
 
 dt, fused with its matmul and softplus, and B and C are laid out along the routes first (``prepare``), for a part of
 the routes at a time, so that these buffers stay small. u is read, and y written, at the pixel that the route visits.
-``walk`` fetches four steps ahead. The routes' answers are parts of y, which the caller sums.
+What a walk reads is copied to shared memory some steps ahead, eight steps at a time. The routes' answers are parts of
+y, which the caller sums.
 
 Backward takes one route after the other. Forward kept h every ``SEGMENT`` steps. The route is cut into chunks that are
 walked backwards side by side, after a first walk has found which adjoint each chunk receives (``adjoints``,
-``hand_on``: the decay over a whole chunk is exp(A * sum of dt)). ``walk_back`` replays h from what was kept, first to
-every ``BLOCK`` steps, then within the block, and walks the block backwards.
+``hand_on``: the decay over a whole chunk is exp(A * sum of dt)). h is replayed from what was kept, by all segments side
+by side to every eighth step (``restore``), and within eight steps by ``walk_back``, which then walks them backwards.
+``finish`` goes from routes to pixels.
 
-Everything inside is float32; the routes' answers wait for their sum in u's dtype. Routes, channels and states are
-padded with zeros (dt = 0 leaves h alone), so any size works.
+Everything inside is float32. Routes, channels and states are padded (dt = 0 leaves h alone), so any size works.
 
 Shape letters: G groups, B images, M = G * B, L pixels, D channels, N states, R rank of dt, K = 4 routes; Lp, Dp and
 Np are padded.
@@ -33,9 +34,10 @@ from torch import Tensor
 from mtmamba.ops import triton_kernels as kernels
 from mtmamba.ops.routes import NUM_ROUTES, route_indices
 
-SEGMENT = 64  # steps from one kept h to the next
-BLOCK = 8  # steps whose h are in registers at once, in backward
-SLACK = 16  # steps that a forward walk fetches, or looks up, beyond its last, at most
+SEGMENT = 64  # steps from one kept h to the next; a multiple of 8
+STAGES = 3  # of a forward walk: eight steps are computed while those of the next STAGES - 1 loads are under way
+FORWARD_TILE = 8  # channels of a program
+BACKWARD_TILE = 16
 WIDEST_TILE = 32  # channels are padded to a multiple of it
 FORWARD_BYTES = 2**26  # of the buffers that a forward walk reads at once
 BACKWARD_BYTES = 2**28  # of the buffers of the groups whose backward is run at once
@@ -61,17 +63,16 @@ def forward(
         K, M, Lp, Dp, Np = NUM_ROUTES, work.M, work.Lp, work.Dp, work.Np
         states = u.new_empty(work.states_shape if keep else 0, dtype=torch.float32)
         carry = u.new_empty(M, K, Dp, Np, dtype=torch.float32)
-        y = torch.empty((K, *u.shape), dtype=u.dtype, device=u.device)
+        y = torch.empty((K, *u.shape), dtype=torch.float32, device=u.device)
         length = max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT
         dt, BC = work.buffers(M * K, min(length, Lp))
-        tile = next((t for t in (32, 16, 8) if M * K * Dp // t >= WARPS), 8)
         for start in range(0, Lp, length):
             steps = min(length, Lp - start)
             work.prepare(dt, BC, 0, K, start, steps)
-            kernels.walk[(Dp // tile, K, M)](
+            kernels.walk[(Dp // FORWARD_TILE, K, M)](
                 work.u, dt, BC, work.rate, work.skip, work.routes, y, states, carry,
                 work.routes.stride(0), start, steps, work.B, work.L, Lp,
-                D=work.D, Dp=Dp, K=K, N=Np, TILE=tile, SEGMENT=SEGMENT, KEEP=keep, num_warps=1,
+                D=work.D, Dp=Dp, K=K, N=Np, TILE=FORWARD_TILE, SEGMENT=SEGMENT, STAGES=STAGES, KEEP=keep, num_warps=1,
             )  # fmt: skip
     return y, states
 
@@ -104,7 +105,7 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
     work = _Work(*inputs)
     G, B, L, D, N, R = work.G, work.B, work.L, work.D, work.N, work.R
     K, M, Lp, Dp, Np = NUM_ROUTES, work.M, work.Lp, work.Dp, work.Np
-    tile = WIDEST_TILE
+    tile = BACKWARD_TILE
     tiles, segments = Dp // tile, Lp // SEGMENT
     per_chunk = max(1, segments * M * tiles // WARPS)
     chunks = triton.cdiv(segments, per_chunk)
@@ -116,7 +117,7 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
     dBC = empty(tiles, M, Lp, 2 * Np)
     entry, total = empty(M, chunks, Dp, Np), empty(M, chunks, Dp)
     dA = empty(M, chunks, Dp, Np)
-    scratch = empty(M * chunks * tiles, SEGMENT // BLOCK, tile, Np)
+    blocks = empty(M, Lp // 8, Dp, Np)
     grid_2d = (triton.cdiv(L, TILE_2D["ROWS"]), triton.cdiv(D, TILE_2D["COLUMNS"]), M)
     dz, du, dD = empty(G, B * L, D), empty(G, B, L, D), empty(M, grid_2d[0], D)
     dproj = torch.empty(G, B, L, K, R + 2 * N, dtype=work.proj.dtype, device=grad_y.device)
@@ -126,15 +127,17 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
     for k in range(K):
         work.prepare(dt, BC, k, 1, 0, Lp, gy, dx, gy_route)
         sizes = (k, per_chunk, B, Lp)
-        shape = {"Dp": Dp, "K": K, "N": Np, "TILE": tile, "num_warps": 1}
+        shape = {"Dp": Dp, "K": K, "N": Np, "TILE": tile, "SEGMENT": SEGMENT, "num_warps": 1}
+        kernels.restore[(tiles, segments, M)](dt, dx, BC, work.rate, states, blocks, k, B, Lp, **shape)
         if chunks > 1:
-            kernels.adjoints[walks](dt, gy_route, BC, work.rate, entry, total, *sizes, SEGMENT=SEGMENT, **shape)
-            kernels.hand_on[(tiles, M)](entry, total, work.rate, k, chunks, B, **shape)
-        # dx and gy_route are replaced, step by step, by the gradients of dt * u and of dt * A
+            kernels.adjoints[walks](dt, gy_route, BC, work.rate, entry, total, *sizes, **shape)
+            kernels.hand_on[(tiles, M)](
+                entry, total, work.rate, k, chunks, B, Dp=Dp, K=K, N=Np, TILE=tile, num_warps=1
+            )
+        # dx and gy_route are replaced, eight steps at a time, by the gradients of dt * u and of dt * A
         kernels.walk_back[walks](
-            dt, dx, gy_route, BC, work.rate, states, entry, scratch, dBC, dA, *sizes,
-            SEGMENT=SEGMENT, BLOCK=BLOCK, ALONE=chunks == 1, **shape,
-        )  # fmt: skip
+            dt, dx, gy_route, BC, work.rate, blocks, entry, dBC, dA, *sizes, ALONE=chunks == 1, **shape
+        )
         kernels.finish[grid_2d](
             dt, dx, gy_route, work.u, gy, skip, work.inverse, dz, du, dD, k, B, L, D, Lp, Dp, FIRST=k == 0, **TILE_2D
         )
@@ -171,11 +174,10 @@ class _Work:
         self.routes, self.inverse = _routes(H, W, u.device)
 
     def buffers(self, rows: int, steps: int) -> tuple[Tensor, Tensor]:
-        """For dt (rows, steps, Dp), B and C (rows, steps, 2 Np); flat, with slack to fetch beyond the end."""
-        flat = rows * steps + SLACK
+        """For dt (rows, steps, Dp), B and C (rows, steps, 2 Np)."""
         return (
-            self.u.new_empty(flat, self.Dp, dtype=torch.float32),
-            self.u.new_empty(flat, 2 * self.Np, dtype=torch.float32),
+            self.u.new_empty(rows, steps, self.Dp, dtype=torch.float32),
+            self.u.new_empty(rows, steps, 2 * self.Np, dtype=torch.float32),
         )
 
     def prepare(
@@ -197,10 +199,10 @@ class _Work:
 
 @functools.lru_cache(maxsize=64)
 def _routes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel of every step of every route (padded with L), and step of every pixel (K, L); int32 both."""
+    """Pixel of every step of every route (padded with the last), and step of every pixel (K, L); int32 both."""
     routes = route_indices(height, width, device)
-    length = routes.shape[1]
-    return F.pad(routes.int(), (0, -length % SEGMENT + SLACK), value=length), routes.argsort(1).int()
+    stay = routes[:, -1:].expand(-1, -routes.shape[1] % SEGMENT)
+    return torch.cat([routes, stay], dim=1).int(), routes.argsort(1).int()
 
 
 def _on(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -1,7 +1,8 @@
 """Kernels of :mod:`mtmamba.ops.triton`; see there for the algorithm and the shape letters.
 
-Route-ordered buffers are (rows, steps, Dp): dt, dx = dt * u, gy; BC (rows, steps, 2 Np). Pads are zeros, but for what
-lies beyond the last step, which is fetched and never used.
+Route-ordered buffers are (rows, steps, Dp): dt, dx = dt * u, gy; BC (rows, steps, 2 Np). Channels and states are
+padded with zeros. A route is padded by staying at its last pixel with dt = 0 and gy = 0: the state stays, and the last
+answer is written again. What lies beyond the pads is fetched and never used.
 """
 
 from __future__ import annotations
@@ -42,94 +43,71 @@ def prepare(
     i = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     d = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     r = tl.arange(0, RP)
-    pixel = tl.load(routes + k * stride + start + i, mask=i < steps, other=L)
-    there = pixel < L
-    source = m.to(tl.int64) * L + tl.where(there, pixel, 0)
-    low = tl.load(
-        proj + source[:, None] * (K * (R + 2 * N)) + k * (R + 2 * N) + r[None, :],
-        mask=there[:, None] & (r < R)[None, :],
-        other=0.0,
-    ).to(tl.float32)
+    pixel = tl.load(routes + k * stride + start + i, mask=i < steps, other=0)
+    real = (start + i < L)[:, None] & (d < D)[None, :]
+    source = m.to(tl.int64) * L + pixel
+    of_pixel = proj + source[:, None] * (K * (R + 2 * N)) + k * (R + 2 * N)
+    low = tl.load(of_pixel + r[None, :], mask=(r < R)[None, :], other=0.0).to(tl.float32)
     weight = tl.load(
         dt_weight + (gk * D + d)[None, :] * R + r[:, None], mask=(d < D)[None, :] & (r < R)[:, None], other=0.0
     )
     bias = tl.load(dt_bias + gk * D + d, mask=d < D, other=0.0)
     z = tl.dot(low, weight, input_precision="tf32x3") + bias[None, :]
-    inside = there[:, None] & (d < D)[None, :]
-    step = tl.where(inside, softplus(z), 0.0)
+    step = tl.where(real, softplus(z), 0.0)
     target = row.to(tl.int64) * steps + i
     place = target[:, None] * Dp + d[None, :]
     stored = (i < steps)[:, None] & (d < Dp)[None, :]
     tl.store(dt + place, step, mask=stored)
     if GRADIENT:
-        x = tl.load(u + source[:, None] * D + d[None, :], mask=inside, other=0.0).to(tl.float32)
+        x = tl.load(u + source[:, None] * D + d[None, :], mask=real, other=0.0).to(tl.float32)
         tl.store(dx + place, step * x, mask=stored)
-        upstream = tl.load(gy + source[:, None] * D + d[None, :], mask=inside, other=0.0).to(tl.float32)
+        upstream = tl.load(gy + source[:, None] * D + d[None, :], mask=real, other=0.0).to(tl.float32)
         tl.store(gy_route + place, upstream, mask=stored)
     if tl.program_id(0) == 0:
         n = tl.arange(0, NP)
-        at = proj + source[:, None] * (K * (R + 2 * N)) + k * (R + 2 * N) + R + n[None, :]
-        inside_n = there[:, None] & (n < N)[None, :]
+        inside = (i < steps)[:, None] & (n < N)[None, :]
         to = BC + target[:, None] * (2 * NP) + n[None, :]
-        tl.store(to, tl.load(at, mask=inside_n, other=0.0).to(tl.float32), mask=(i < steps)[:, None])
-        tl.store(to + NP, tl.load(at + N, mask=inside_n, other=0.0).to(tl.float32), mask=(i < steps)[:, None])
+        written = tl.broadcast_to((i < steps)[:, None], inside.shape)
+        tl.store(to, tl.load(of_pixel + R + n[None, :], mask=inside, other=0.0).to(tl.float32), mask=written)
+        tl.store(to + NP, tl.load(of_pixel + R + N + n[None, :], mask=inside, other=0.0).to(tl.float32), mask=written)
 
 
 @triton.jit
-def four(columns):
-    """The columns of (TILE, 4)."""
-    even, odd = tl.split(tl.reshape(columns, (columns.shape[0], 2, 2)))
-    first, third = tl.split(even)
-    second, fourth = tl.split(odd)
-    return first, second, third, fourth
+def columns_of(matrix):
+    """The eight columns of (rows, 8).
+
+    Walks take eight steps at a time: their loads are then matrices, which Triton copies to shared memory while the
+    steps before them are computed (``num_stages``). Loads of single vectors would be waited for.
+    """
+    halves = tl.split(tl.reshape(matrix, (matrix.shape[0], 2, 2, 2)))
+    even = tl.split(halves[0])
+    odd = tl.split(halves[1])
+    a0, a4 = tl.split(even[0])
+    a2, a6 = tl.split(even[1])
+    a1, a5 = tl.split(odd[0])
+    a3, a7 = tl.split(odd[1])
+    return a0, a1, a2, a3, a4, a5, a6, a7
 
 
 @triton.jit
-def fetch(u, dt, BC, pixel, d, n, L, D: tl.constexpr, Dp: tl.constexpr, N: tl.constexpr):
-    """What the next four steps read: dt and u (TILE, 4), and B and C of each."""
-    j = tl.arange(0, 4)
-    t = tl.load(dt + j[None, :] * Dp + d[:, None])
-    inside = (pixel < L)[None, :]
-    if D < Dp:
-        inside = inside & (d < D)[:, None]
-    x = tl.load(u + pixel[None, :] * D + d[:, None], mask=inside, other=0.0)
-    bc = ()
-    for i in tl.static_range(4):
-        to_state = tl.broadcast_to((BC + i * 2 * N + n)[:, None], (N, d.shape[0]))
-        bc = bc + ((tl.load(to_state), tl.load(to_state + N)),)
-    return t, x.to(tl.float32), bc
-
-
-@triton.jit
-def advance(h, rate, skip, y, pixel, fetched, d, L, D: tl.constexpr, Dp: tl.constexpr):
-    """h after the four fetched steps, their answers stored."""
-    t, x, bc = fetched
-    steps = four(t)
-    drives = four(t * x)
-    products = ()
-    for j in tl.static_range(4):
-        b, c = bc[j]
-        h = tl.exp2(steps[j][None, :] * rate) * h + drives[j][None, :] * b
-        products = products + (h * c,)
-    joined = tl.join(tl.join(products[0], products[2]), tl.join(products[1], products[3]))
-    answer = tl.reshape(tl.sum(joined, 0), x.shape) + skip[:, None] * x
-    inside = (pixel < L)[None, :]
-    if D < Dp:
-        inside = inside & (d < D)[:, None]
-    tl.store(y + pixel[None, :] * D + d[:, None], answer.to(y.dtype.element_ty), mask=inside)
-    return h
+def matrix_of(v):
+    """(rows, 8) of eight columns; the inverse of ``columns_of``."""
+    even = tl.join(tl.join(v[0], v[4]), tl.join(v[2], v[6]))
+    odd = tl.join(tl.join(v[1], v[5]), tl.join(v[3], v[7]))
+    return tl.reshape(tl.join(even, odd), (v[0].shape[0], 8))
 
 
 @triton.jit
 def walk(
     u, dt, BC, rate, skip, routes, y, states, carry, stride, start, steps, B, L, Lp,
     D: tl.constexpr, Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr,
-    SEGMENT: tl.constexpr, KEEP: tl.constexpr,
+    SEGMENT: tl.constexpr, STAGES: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
     """Forward, steps ``start`` to ``start + steps`` of a route: y (K, M, L, D), each route's own answer."""
     k, m = tl.program_id(1), tl.program_id(2)
     d = tl.program_id(0) * TILE + tl.arange(0, TILE)
     n = tl.arange(0, N)
+    j = tl.arange(0, 8)
     state = d[None, :] * N + n[:, None]
     row = m.to(tl.int64) * K + k
     gk = m // B * K + k
@@ -141,30 +119,64 @@ def walk(
     routes += k * stride + start
     y += (k * tl.num_programs(2) + m).to(tl.int64) * L * D
     states += (row * (Lp // SEGMENT) + start // SEGMENT) * (N * Dp)
+    inside = tl.broadcast_to((d < D)[:, None], (TILE, 8))
     h = tl.zeros([N, TILE], tl.float32)
     if start > 0:
         h = tl.load(carry + row * (N * Dp) + state)
-    j = tl.arange(0, 4)
-    here = tl.load(routes + j)
-    there = tl.load(routes + 4 + j)
-    now = fetch(u, dt, BC, here, d, n, L, D, Dp, N)
-    for _ in range(0, steps, SEGMENT):
+    for i in tl.range(0, steps, 8, num_stages=STAGES):
         if KEEP:
-            tl.store(states + state, h)
-            states += N * Dp
-        for _ in range(0, SEGMENT, 8):
-            then = fetch(u, dt + 4 * Dp, BC + 4 * 2 * N, there, d, n, L, D, Dp, N)
-            yonder = tl.load(routes + 8 + j)
-            h = advance(h, A, direct, y, here, now, d, L, D, Dp)
-            dt += 8 * Dp
-            BC += 8 * 2 * N
-            routes += 8
-            here = yonder
-            now = fetch(u, dt, BC, here, d, n, L, D, Dp, N)
-            yonder = tl.load(routes + 4 + j)
-            h = advance(h, A, direct, y, there, then, d, L, D, Dp)
-            there = yonder
+            if i % SEGMENT == 0:
+                tl.store(states + (i // SEGMENT) * (N * Dp) + state, h)
+        pixel = tl.load(routes + i + j)
+        t = tl.load(dt + (i + j)[None, :] * Dp + d[:, None])
+        b = tl.load(BC + (i + j)[None, :] * (2 * N) + n[:, None])
+        c = tl.load(BC + (i + j)[None, :] * (2 * N) + N + n[:, None])
+        place = pixel[None, :] * D + d[:, None]
+        if D < Dp:
+            x = tl.load(u + place, mask=inside, other=0.0).to(tl.float32)
+        else:
+            x = tl.load(u + place).to(tl.float32)
+        ts = columns_of(t)
+        xs = columns_of(t * x)
+        bs = columns_of(b)
+        cs = columns_of(c)
+        answers = ()
+        for s in tl.static_range(8):
+            h = tl.exp2(ts[s][None, :] * A) * h + xs[s][None, :] * bs[s][:, None]
+            answers = answers + (tl.sum(h * cs[s][:, None], 0),)
+        answer = matrix_of(answers) + direct[:, None] * x
+        if D < Dp:
+            tl.store(y + place, answer, mask=inside)
+        else:
+            tl.store(y + place, answer)
     tl.store(carry + row * (N * Dp) + state, h)
+
+
+@triton.jit
+def restore(
+    dt, dx, BC, rate, states, blocks, k, B, Lp,
+    Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr,
+):  # fmt: skip
+    """h before every eight steps, blocks (M, Lp / 8, Dp, N), from h before every segment."""
+    segment, m = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    d = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    n = tl.arange(0, N)
+    j = tl.arange(0, 8)
+    state = d[None, :] * N + n[:, None]
+    A = tl.load(rate + (tl.program_id(2) // B * K + k) * (Dp * N) + state)
+    h = tl.load(states + ((m * K + k) * (Lp // SEGMENT) + segment) * (Dp * N) + state)
+    first = m * Lp + segment * SEGMENT
+    dt += first * Dp
+    dx += first * Dp
+    BC += first * 2 * N
+    blocks += first // 8 * (Dp * N)
+    for i in tl.range(0, SEGMENT, 8, num_stages=3):
+        t = columns_of(tl.load(dt + (i + j)[None, :] * Dp + d[:, None]))
+        x = columns_of(tl.load(dx + (i + j)[None, :] * Dp + d[:, None]))
+        b = columns_of(tl.load(BC + (i + j)[None, :] * (2 * N) + n[:, None]))
+        tl.store(blocks + i // 8 * (Dp * N) + state, h)
+        for s in tl.static_range(8):
+            h = tl.exp2(t[s][None, :] * A) * h + x[s][None, :] * b[s][:, None]
 
 
 @triton.jit
@@ -176,22 +188,28 @@ def adjoints(
     chunk, m = tl.program_id(1), tl.program_id(2)
     d = tl.program_id(0) * TILE + tl.arange(0, TILE)
     n = tl.arange(0, N)
-    A = tl.load(rate + ((m // B * K + k) * Dp + d)[None, :] * N + n[:, None])
+    j = tl.arange(0, 8)
+    state = d[None, :] * N + n[:, None]
+    A = tl.load(rate + (m // B * K + k) * (Dp * N) + state)
     first = chunk * per_chunk * SEGMENT
-    last = tl.minimum(first + per_chunk * SEGMENT, Lp)
-    row = m.to(tl.int64) * Lp
+    steps = tl.minimum(per_chunk * SEGMENT, Lp - first)
+    row = m.to(tl.int64) * Lp + first
+    dt += row * Dp
+    gy += row * Dp
+    BC += row * 2 * N + N
     adjoint = tl.zeros([N, TILE], tl.float32)
     passed = tl.zeros([TILE], tl.float32)
-    for done in range(0, last - first, 4):
-        for j in tl.static_range(4):
-            l = row + last - 1 - done - j
-            t = tl.load(dt + l * Dp + d)
-            upstream = tl.load(gy + l * Dp + d)
-            c = tl.load(BC + l * (2 * N) + N + n)
-            adjoint = (adjoint + upstream[None, :] * c[:, None]) * tl.exp2(t[None, :] * A)
-            passed += t
+    for i in tl.range(0, steps, 8, num_stages=3):
+        l = steps - 8 - i + j
+        t = tl.load(dt + l[None, :] * Dp + d[:, None])
+        upstream = columns_of(tl.load(gy + l[None, :] * Dp + d[:, None]))
+        c = columns_of(tl.load(BC + l[None, :] * (2 * N) + n[:, None]))
+        passed += tl.sum(t, 1)
+        ts = columns_of(t)
+        for s in tl.static_range(7, -1, -1):
+            adjoint = (adjoint + upstream[s][None, :] * c[s][:, None]) * tl.exp2(ts[s][None, :] * A)
     at = m.to(tl.int64) * tl.num_programs(1) + chunk
-    tl.store(entry + at * N * Dp + d[None, :] * N + n[:, None], adjoint)
+    tl.store(entry + at * (Dp * N) + state, adjoint)
     tl.store(total + at * Dp + d, passed)
 
 
@@ -215,78 +233,68 @@ def hand_on(
 
 @triton.jit
 def walk_back(
-    dt, dx, gy, BC, rate, states, entry, scratch, dBC, dA, k, per_chunk, B, Lp,
-    Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr, BLOCK: tl.constexpr,
+    dt, dx, gy, BC, rate, blocks, entry, dBC, dA, k, per_chunk, B, Lp,
+    Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr,
     ALONE: tl.constexpr,
 ):  # fmt: skip
     """The adjoint of a chunk's walk.
 
-    Written: dBC (tiles, M, Lp, 2N), dA (M, chunks, N, Dp); in place of dx and gy the gradients of dx and of dt * rate.
+    Written: dBC (tiles, M, Lp, 2N), dA (M, chunks, Dp, N); in place of dx and gy the gradients of dx and of dt * rate.
     """
     chunk, m = tl.program_id(1), tl.program_id(2)
     d = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    own = tl.arange(0, TILE)
     n = tl.arange(0, N)
-    A = tl.load(rate + ((m // B * K + k) * Dp + d)[None, :] * N + n[:, None])
+    j = tl.arange(0, 8)
+    state = d[None, :] * N + n[:, None]
+    A = tl.load(rate + (m // B * K + k) * (Dp * N) + state)
     m64 = m.to(tl.int64)
     at = m64 * tl.num_programs(1) + chunk
-    dt += m64 * Lp * Dp
-    dx += m64 * Lp * Dp
-    gy += m64 * Lp * Dp
-    BC += m64 * Lp * 2 * N
-    dBC += (tl.program_id(0) * tl.num_programs(2) + m64) * Lp * 2 * N
-    states += (m64 * K + k) * (Lp // SEGMENT) * (N * Dp)
-    scratch += (at * tl.num_programs(0) + tl.program_id(0)) * (SEGMENT // BLOCK * N * TILE)
-    local = own[None, :] * N + n[:, None]
-    state = d[None, :] * N + n[:, None]
+    first = chunk * per_chunk * SEGMENT
+    steps = tl.minimum(per_chunk * SEGMENT, Lp - first)
+    row = m64 * Lp + first
+    dt += row * Dp
+    dx += row * Dp
+    gy += row * Dp
+    BC += row * 2 * N
+    blocks += row // 8 * (Dp * N)
+    dBC += (tl.program_id(0) * tl.num_programs(2) * Lp + row) * 2 * N
     adjoint = tl.zeros([N, TILE], tl.float32)
     if not ALONE:
-        adjoint = tl.load(entry + at * N * Dp + state)
+        adjoint = tl.load(entry + at * (Dp * N) + state)
     to_A = tl.zeros([N, TILE], tl.float32)
-    first = chunk * per_chunk
-    last = tl.minimum(first + per_chunk, Lp // SEGMENT)
-    for done in range(last - first):
-        segment = last - 1 - done
-        l = segment * SEGMENT
-        h = tl.load(states + segment * (N * Dp) + state)
-        tl.store(scratch + local, h)
-        for block in range(1, SEGMENT // BLOCK):
-            for j in tl.static_range(BLOCK):
-                t = tl.load(dt + (l + j) * Dp + d)
-                x = tl.load(dx + (l + j) * Dp + d)
-                b = tl.load(BC + (l + j) * 2 * N + n)
-                h = tl.exp2(t[None, :] * A) * h + x[None, :] * b[:, None]
-            l += BLOCK
-            tl.store(scratch + block * N * TILE + local, h)
-        tl.debug_barrier()
-        for back in range(SEGMENT // BLOCK):
-            h = tl.load(scratch + (SEGMENT // BLOCK - 1 - back) * N * TILE + local)
-            before = ()
-            for j in tl.static_range(BLOCK):
-                t = tl.load(dt + (l + j) * Dp + d)
-                x = tl.load(dx + (l + j) * Dp + d)
-                b = tl.load(BC + (l + j) * 2 * N + n)
-                before = before + (h,)
-                h = tl.exp2(t[None, :] * A) * h + x[None, :] * b[:, None]
-            for j in tl.static_range(BLOCK - 1, -1, -1):
-                t = tl.load(dt + (l + j) * Dp + d)
-                x = tl.load(dx + (l + j) * Dp + d)
-                upstream = tl.load(gy + (l + j) * Dp + d)
-                b = tl.load(BC + (l + j) * 2 * N + n)
-                c = tl.load(BC + (l + j) * 2 * N + N + n)
-                adjoint += upstream[None, :] * c[:, None]
-                to_step = dBC + (l + j) * 2 * N + n
-                tl.store(to_step, tl.sum(adjoint * x[None, :], 1))
-                tl.store(to_step + N, tl.sum(h * upstream[None, :], 1))
-                tl.store(dx + (l + j) * Dp + d, tl.sum(adjoint * b[:, None], 0))
-                adjoint *= tl.exp2(t[None, :] * A)
-                h = before[j]
-                through = adjoint * h
-                tl.store(gy + (l + j) * Dp + d, tl.sum(through * A, 0))
-                to_A += through * t[None, :]
-            l -= BLOCK
-        tl.debug_barrier()
-    tl.store(dA + at * N * Dp + state, to_A)
+    for i in tl.range(0, steps, 8, num_stages=2):
+        l = steps - 8 - i + j
+        place = l[None, :] * Dp + d[:, None]
+        of_states = l[None, :] * (2 * N) + n[:, None]
+        h = tl.load(blocks + (steps - 8 - i) // 8 * (Dp * N) + state)
+        t = columns_of(tl.load(dt + place))
+        x = columns_of(tl.load(dx + place))
+        upstream = columns_of(tl.load(gy + place))
+        b = columns_of(tl.load(BC + of_states))
+        c = columns_of(tl.load(BC + N + of_states))
+        before = ()
+        for s in tl.static_range(8):
+            before = before + (h,)
+            h = tl.exp2(t[s][None, :] * A) * h + x[s][None, :] * b[s][:, None]
+        to_x = ()
+        to_t = ()
+        to_b = ()
+        to_c = ()
+        for s in tl.static_range(7, -1, -1):
+            adjoint += upstream[s][None, :] * c[s][:, None]
+            to_b = (tl.sum(adjoint * x[s][None, :], 1),) + to_b
+            to_c = (tl.sum(h * upstream[s][None, :], 1),) + to_c
+            to_x = (tl.sum(adjoint * b[s][:, None], 0),) + to_x
+            adjoint *= tl.exp2(t[s][None, :] * A)
+            h = before[s]
+            through = adjoint * h
+            to_t = (tl.sum(through * A, 0),) + to_t
+            to_A += through * t[s][None, :]
+        tl.store(dBC + of_states, matrix_of(to_b))
+        tl.store(dBC + N + of_states, matrix_of(to_c))
+        tl.store(dx + place, matrix_of(to_x))
+        tl.store(gy + place, matrix_of(to_t))
+    tl.store(dA + at * (Dp * N) + state, to_A)
 
 
 @triton.jit
