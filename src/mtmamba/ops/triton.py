@@ -13,7 +13,6 @@ Backward takes one route after the other. Forward kept h every ``SEGMENT`` steps
 walked backwards side by side, after a first walk has found which adjoint each chunk receives (``adjoints``,
 ``hand_on``: the decay over a whole chunk is exp(A * sum of dt)). h is replayed from what was kept, by all segments side
 by side to every eighth step (``restore``), and within eight steps by ``walk_back``, which then walks them backwards.
-``finish`` goes from routes to pixels.
 
 Everything inside is float32. Routes, channels and states are padded (dt = 0 leaves h alone), so any size works.
 
@@ -35,15 +34,15 @@ from mtmamba.ops import triton_kernels as kernels
 from mtmamba.ops.routes import NUM_ROUTES, route_indices
 
 SEGMENT = 64  # steps from one kept h to the next; a multiple of 8
-STAGES = 3  # of a forward walk: eight steps are computed while those of the next STAGES - 1 loads are under way
-FORWARD_TILE = 8  # channels of a program
+STAGES = 4  # of a forward walk: eight steps are computed while those of the next STAGES - 1 loads are under way
+FORWARD_TILES = (16, 8)  # channels of a program: the first that gives FORWARD_WARPS programs
+FORWARD_WARPS = 768
 BACKWARD_TILE = 16
-WIDEST_TILE = 32  # channels are padded to a multiple of it
+BACKWARD_WARPS = 2112  # programs that the chunks are made for: four for each of the 4 schedulers of 132 multiprocessors
+WIDEST_TILE = 16  # channels are padded to a multiple of it
 FORWARD_BYTES = 2**26  # of the buffers that a forward walk reads at once
 BACKWARD_BYTES = 2**28  # of the buffers of the groups whose backward is run at once
-WARPS = 1056  # programs of one warp that fill a GPU: two for each of the 4 schedulers of 132 multiprocessors
 LOG2E = 1.4426950408889634
-TILE_2D = {"ROWS": 32, "COLUMNS": 64, "num_warps": 4}  # of the kernel that walks nowhere
 
 
 def states_shape(G: int, B: int, L: int, D: int, N: int) -> tuple[int, ...]:
@@ -66,13 +65,14 @@ def forward(
         y = torch.empty((K, *u.shape), dtype=torch.float32, device=u.device)
         length = max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT
         dt, BC = work.buffers(M * K, min(length, Lp))
+        tile = next((t for t in FORWARD_TILES if M * K * Dp // t >= FORWARD_WARPS), FORWARD_TILES[-1])
         for start in range(0, Lp, length):
             steps = min(length, Lp - start)
             work.prepare(dt, BC, 0, K, start, steps)
-            kernels.walk[(Dp // FORWARD_TILE, K, M)](
+            kernels.walk[(Dp // tile, K, M)](
                 work.u, dt, BC, work.rate, work.skip, work.routes, y, states, carry,
                 work.routes.stride(0), start, steps, work.B, work.L, Lp,
-                D=work.D, Dp=Dp, K=K, N=Np, TILE=FORWARD_TILE, SEGMENT=SEGMENT, STAGES=STAGES, KEEP=keep, num_warps=1,
+                D=work.D, Dp=Dp, K=K, N=Np, TILE=tile, SEGMENT=SEGMENT, STAGES=STAGES, KEEP=keep, num_warps=1,
             )  # fmt: skip
     return y, states
 
@@ -90,7 +90,7 @@ def backward(
     """Gradients of the six inputs, each in its input's dtype; as many groups at a time as ``BACKWARD_BYTES`` allow."""
     inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
     G, B, H, W, D = u.shape
-    per_group = 4 * B * H * W * D * 6
+    per_group = 4 * B * H * W * D * 7
     groups = min(G, max(1, BACKWARD_BYTES // per_group))
     parts = []
     for first in range(0, G, groups):
@@ -107,48 +107,45 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
     K, M, Lp, Dp, Np = NUM_ROUTES, work.M, work.Lp, work.Dp, work.Np
     tile = BACKWARD_TILE
     tiles, segments = Dp // tile, Lp // SEGMENT
-    per_chunk = max(1, segments * M * tiles // WARPS)
+    per_chunk = max(1, segments * M * tiles // BACKWARD_WARPS)
     chunks = triton.cdiv(segments, per_chunk)
     empty = functools.partial(torch.empty, dtype=torch.float32, device=grad_y.device)
 
     gy = grad_y.detach().flatten(2, 3).contiguous()
-    dt, BC = work.buffers(M, Lp)
-    dx, gy_route = empty(M * Lp, Dp), empty(M * Lp, Dp)
-    dBC = empty(tiles, M, Lp, 2 * Np)
-    entry, total = empty(M, chunks, Dp, Np), empty(M, chunks, Dp)
-    dA = empty(M, chunks, Dp, Np)
-    blocks = empty(M, Lp // 8, Dp, Np)
-    grid_2d = (triton.cdiv(L, TILE_2D["ROWS"]), triton.cdiv(D, TILE_2D["COLUMNS"]), M)
-    dz, du, dD = empty(G, B * L, D), empty(G, B, L, D), empty(M, grid_2d[0], D)
-    dproj = torch.empty(G, B, L, K, R + 2 * N, dtype=work.proj.dtype, device=grad_y.device)
     skip = work.skip.sum(1)
+    dt, BC = work.buffers(M, Lp)
+    blocks = empty(M, Lp // 8, Dp, Np)
+    entry, total = empty(M, chunks, Dp, Np), empty(M, chunks, Dp)
+    du = empty(G, B * L, D)
+    dz = torch.empty_like(work.u).reshape(du.shape)
+    dBC = empty(tiles, M, Lp, 2 * Np)
+    dA, dD = empty(M, chunks, Dp, Np), empty(M, chunks, Dp)
+    dproj = torch.empty(G, B, L, K, R + 2 * N, dtype=work.proj.dtype, device=grad_y.device)
     of_route = []
-    walks = (tiles, chunks, M)
+    shape = {"Dp": Dp, "K": K, "N": Np, "TILE": tile, "num_warps": 1}
     for k in range(K):
-        work.prepare(dt, BC, k, 1, 0, Lp, gy, dx, gy_route)
-        sizes = (k, per_chunk, B, Lp)
-        shape = {"Dp": Dp, "K": K, "N": Np, "TILE": tile, "SEGMENT": SEGMENT, "num_warps": 1}
-        kernels.restore[(tiles, segments, M)](dt, dx, BC, work.rate, states, blocks, k, B, Lp, **shape)
+        work.prepare(dt, BC, k, 1, 0, Lp)
+        route = work.routes[k]
+        kernels.restore[(tiles, segments, M)](
+            work.u, dt, BC, work.rate, route, states, blocks, k, B, L, Lp, D=D, SEGMENT=SEGMENT, **shape
+        )
         if chunks > 1:
-            kernels.adjoints[walks](dt, gy_route, BC, work.rate, entry, total, *sizes, **shape)
-            kernels.hand_on[(tiles, M)](
-                entry, total, work.rate, k, chunks, B, Dp=Dp, K=K, N=Np, TILE=tile, num_warps=1
+            kernels.adjoints[(tiles, chunks, M)](
+                gy, dt, BC, work.rate, route, entry, total, k, per_chunk, B, L, Lp, D=D, SEGMENT=SEGMENT, **shape
             )
-        # dx and gy_route are replaced, eight steps at a time, by the gradients of dt * u and of dt * A
-        kernels.walk_back[walks](
-            dt, dx, gy_route, BC, work.rate, blocks, entry, dBC, dA, *sizes, ALONE=chunks == 1, **shape
-        )
-        kernels.finish[grid_2d](
-            dt, dx, gy_route, work.u, gy, skip, work.inverse, dz, du, dD, k, B, L, D, Lp, Dp, FIRST=k == 0, **TILE_2D
-        )
-        d_low = torch.bmm(dz, work.dt_weight[:, k]).reshape(G, B, L, R)
+            kernels.hand_on[(tiles, M)](entry, total, work.rate, k, chunks, B, **shape)
+        kernels.walk_back[(tiles, chunks, M)](
+            work.u, gy, dt, BC, work.rate, skip, route, blocks, entry, du, dz, dBC, dA, dD, k, per_chunk, B, L, Lp,
+            D=D, SEGMENT=SEGMENT, FIRST=k == 0, ALONE=chunks == 1, **shape,
+        )  # fmt: skip
+        d_low = torch.bmm(dz, work.dt_weight[:, k].to(dz.dtype)).reshape(G, B, L, R)
         summed = dBC.sum(0).index_select(1, work.inverse[k]).reshape(G, B, L, 2, Np)[..., :N].flatten(3)
-        dproj[:, :, :, k] = torch.cat([d_low, summed], dim=-1)
-        low_and_one = F.pad(work.proj[..., k, :R].float().flatten(1, 2), (0, 1), value=1.0)  # dbias beside dW
+        dproj[:, :, :, k] = torch.cat([d_low.to(summed.dtype), summed], dim=-1)
+        low_and_one = F.pad(work.proj[..., k, :R].flatten(1, 2).to(dz.dtype), (0, 1), value=1.0)  # dbias beside dW
         of_route.append((torch.bmm(dz.transpose(1, 2), low_and_one), dA.reshape(G, -1, Dp, Np).sum(1)))
     dW, to_A = (torch.stack(of, dim=1) for of in zip(*of_route, strict=True))
     dA_log = to_A[..., :D, :N] * -torch.exp(inputs[4].detach().float())
-    dD_skip = dD.reshape(G, -1, D).sum(1, keepdim=True).expand(-1, K, -1)
+    dD_skip = dD.reshape(G, -1, 1, Dp).sum(1)[..., :D].expand(-1, K, -1)
     grads = (du, dproj, dW[..., :R], dW[..., R], dA_log, dD_skip)
     return tuple(grad.reshape(t.shape).to(t.dtype).contiguous() for grad, t in zip(grads, inputs, strict=True))
 
@@ -180,20 +177,14 @@ class _Work:
             self.u.new_empty(rows, steps, 2 * self.Np, dtype=torch.float32),
         )
 
-    def prepare(
-        self, dt: Tensor, BC: Tensor, first_route: int, routes: int, start: int, steps: int, *gradient: Tensor
-    ) -> None:
-        """Fill the buffers, (M, routes, steps, ...), with what ``routes`` routes read from step ``start`` on.
-
-        ``gradient``: gy, and buffers for dt * u and gy along the route.
-        """
-        gy, dx, gy_route = gradient or (self.u, dt, dt)
+    def prepare(self, dt: Tensor, BC: Tensor, first_route: int, routes: int, start: int, steps: int) -> None:
+        """Fill the buffers, (M, routes, steps, ...), with what ``routes`` routes read from step ``start`` on."""
         grid = (triton.cdiv(self.Dp, 64), triton.cdiv(steps, 64), self.M * routes)
         kernels.prepare[grid](
-            self.u, self.proj, self.dt_weight, self.dt_bias, self.routes, dt, dx, BC, gy, gy_route,
+            self.proj, self.dt_weight, self.dt_bias, self.routes, dt, BC,
             first_route, routes, self.routes.stride(0), start, steps, self.B, self.L, self.D, self.Dp,
             K=NUM_ROUTES, R=self.R, RP=max(16, triton.next_power_of_2(self.R)), N=self.N, NP=self.Np,
-            ROWS=64, COLUMNS=64, GRADIENT=bool(gradient), num_warps=4,
+            ROWS=64, COLUMNS=64, num_warps=4,
         )  # fmt: skip
 
 
