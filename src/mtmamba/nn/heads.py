@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mtmamba.nn.grouped import GroupedConv2d, GroupedLayerNorm, GroupedLinear, channels_last
+
+# The dense head's maps at the image's resolution are the model's largest tensors. They are made a band of rows at a time:
+BAND_ELEMENTS = 2**27  # of a band: 256 MiB of bfloat16
+BAND_ELEMENTS_IN_CACHE = 2**20  # on a CPU: 4 MiB of float32
 
 
 class PatchExpand(nn.Module):
@@ -38,7 +44,7 @@ class PatchExpand(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """MTMamba's head: PatchExpand to the image's resolution, then a 1x1 convolution per task.
+    """MTMamba's head: PatchExpand to the image's resolution, then a 1x1 convolution per task; in bands of rows.
 
     Args:
         channels: C of the last decoder map.
@@ -53,8 +59,22 @@ class DenseHead(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(T, B, H, W, C) -> per task (B, out, stride H, stride W)."""
-        maps = self.expand(x)
-        return [project(task).permute(0, 3, 1, 2) for project, task in zip(self.project, maps, strict=True)]
+        recompute = torch.is_grad_enabled() and x.requires_grad
+        bands = []
+        for band in x.split(self._rows(x), dim=2):
+            # Stored for backward is what a band starts from; the maps at the image's resolution are made again.
+            bands.append(checkpoint(self._band, band, use_reentrant=False) if recompute else self._band(band))
+        return [torch.cat(parts, dim=1).permute(0, 3, 1, 2) for parts in zip(*bands, strict=True)]
+
+    def _band(self, x: Tensor) -> list[Tensor]:
+        return [project(task) for project, task in zip(self.project, self.expand(x), strict=True)]
+
+    def _rows(self, x: Tensor) -> int:
+        """Rows of the map that are expanded at once; all in small maps, and where a graph is traced on a CPU."""
+        T, B, H, W, C = x.shape
+        traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+        elements = BAND_ELEMENTS if x.is_cuda or traced else BAND_ELEMENTS_IN_CACHE
+        return max(1, min(H, elements // (T * B * W * C * self.expand.factor**2)))
 
 
 class LiteHead(nn.Module):

@@ -25,7 +25,8 @@ class Backend:
     """One implementation of the scan.
 
     ``forward(*inputs, keep) -> y, states``: y (parts, G, B, H, W, D) sums to the answer over its first axis, and is
-    float32 where there are several; states, float32, is what ``backward(grad_y, states, *inputs) -> six gradients`` wants to find again, empty without ``keep``.
+    float32 where there are several; states, float32, is what ``backward(grad_y, states, *inputs) -> six gradients``
+    wants to find again, empty without ``keep``.
     """
 
     forward: Callable[..., tuple[Tensor, Tensor]]
@@ -43,7 +44,7 @@ HALF_OR_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 # In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
 _BACKENDS: dict[str, Backend] = {
     "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), HALF_OR_SINGLE),
-    "triton": Backend(triton.forward, triton.backward, ("cuda", "cpu"), HALF_OR_SINGLE, parts=4, states_shape=triton.states_shape),
+    "triton": Backend(triton.forward, triton.backward, triton.DEVICES, HALF_OR_SINGLE, 4, triton.states_shape),
     "parallel": Backend(parallel.forward, parallel.backward),
     "reference": Backend(reference.forward, reference.backward),
 }

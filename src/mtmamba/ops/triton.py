@@ -43,6 +43,8 @@ WIDEST_TILE = 16  # channels are padded to a multiple of it
 FORWARD_BYTES = 2**26  # of the buffers that a forward walk reads at once
 BACKWARD_BYTES = 2**28  # of the buffers of the groups whose backward is run at once
 LOG2E = 1.4426950408889634
+#: Triton's interpreter (TRITON_INTERPRET=1) runs the kernels on a CPU: slow, but the same code.
+DEVICES = ("cuda", "cpu") if triton.knobs.runtime.interpret else ("cuda",)
 
 
 def states_shape(G: int, B: int, L: int, D: int, N: int) -> tuple[int, ...]:
