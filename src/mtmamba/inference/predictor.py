@@ -21,6 +21,7 @@ from mtmamba.tasks import Task
 from mtmamba.training.module import load_training_checkpoint
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Source = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -76,9 +77,12 @@ class Predictor:
         device: where to compute; None: a GPU if there is one.
         size: (H, W) whose number of pixels images are resized to; None: what the model was made for.
         tasks: names of the tasks to give; None: all.
+        precision: "float32", "bfloat16" or "float16": what to compute in, but for the scan's states.
+        compile: run the model through torch.compile, on a GPU with CUDA graphs. The first image of every size waits
+            for it, a minute or more; those that follow are several times faster.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`load_any`, or an unknown task.
+        FileNotFoundError, ValueError: as :func:`load_any`, or an unknown task or precision.
     """
 
     def __init__(
@@ -87,9 +91,17 @@ class Predictor:
         device: str | torch.device | None = None,
         size: tuple[int, int] | None = None,
         tasks: Sequence[str] | None = None,
+        precision: str = "float32",
+        compile: bool = False,
     ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = (model if isinstance(model, MTMamba) else load_any(model)).to(self.device).eval()
+        if precision != "float32":
+            self.model.cast_weights(PRECISIONS[precision])
+        if compile:
+            self.model.compile(mode="reduce-overhead" if self.device.type == "cuda" else None, dynamic=False)
         self.pixels = int(np.prod(size or self.model.config["image_size"]))
         known = {task.name: task for task in self.model.tasks}
         if unknown := [name for name in tasks or [] if name not in known]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtmamba.models.decoder import Decoder
 from mtmamba.models.encoder import Encoder
 from mtmamba.nn.heads import HEADS
+from mtmamba.nn.ss2d import SelectiveScan2d
 from mtmamba.tasks import Task, benchmark
 
 PUBLISHED_ENCODER = "swin_large_patch4_window12_384"
@@ -60,11 +61,25 @@ class MTMamba(nn.Module):
             raise ValueError(f"images must be (batch, 3, height, width), got {tuple(images.shape)}")
         H, W = images.shape[-2:]
         stride = self.encoder.strides[-1]
+        images = images.to(next(self.encoder.parameters()).dtype)
         padded = F.pad(images, (0, -W % stride, 0, -H % stride))
         logits = self.head(self.decoder(self.encoder(padded)))
         size = self.output_size or (H * self.output_scale, W * self.output_scale)
         covered = (padded.shape[-2] / H, padded.shape[-1] / W)
         return {task.name: _resize(x, size, covered) for task, x in zip(self.tasks, logits, strict=True)}
+
+    def cast_weights(self, dtype: torch.dtype) -> MTMamba:
+        """Compute in ``dtype`` (bfloat16, float16), for inference: weights are cast once, not in every call.
+
+        What decides about decays stays as it is: the scan's own weights, whose states are float32; and BatchNorm.
+        """
+        for module in self.modules():
+            if isinstance(module, SelectiveScan2d | nn.BatchNorm2d):
+                continue
+            for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+                if tensor.is_floating_point():
+                    tensor.data = tensor.data.to(dtype)
+        return self
 
     def save_pretrained(self, directory: str) -> None:
         """Write config.json and model.safetensors, which :func:`mtmamba.load_model` reads."""

@@ -57,7 +57,10 @@ class GroupedLinear(nn.Module):
 
 
 class GroupedLayerNorm(nn.Module):
-    """T layer norms over the last axis, (T, ..., C) -> (T, ..., C); eps 1e-5."""
+    """T layer norms over the last axis, (T, ..., C) -> (T, ..., C); eps 1e-5.
+
+    The answer has the input's dtype, under autocast too, which would store it in float32; statistics are float32.
+    """
 
     def __init__(self, groups: int, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -66,9 +69,11 @@ class GroupedLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(groups, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x, x.shape[-1:], eps=self.eps)
         shape = (self.weight.shape[0], *[1] * (x.ndim - 2), self.weight.shape[1])
-        return torch.addcmul(self.bias.view(shape), normed, self.weight.view(shape))
+        with torch.autocast(x.device.type, enabled=False):
+            normed = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            return torch.addcmul(bias.view(shape), normed, weight.view(shape))
 
 
 class GroupedConv2d(nn.Module):

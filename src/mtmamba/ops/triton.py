@@ -5,7 +5,7 @@ in its registers. Nothing is scanned associatively, no float is added atomically
 results are the same in every run.
 
 dt, fused with its matmul and softplus, and B and C are laid out along the routes first (``prepare``), for a part of
-the routes at a time, so that these buffers stay small. u is read, and y written, at the pixel that the route visits.
+the routes at a time, so that these buffers stay small, and for the next part while this one is walked. u is read, and y written, at the pixel that the route visits.
 What a walk reads is copied to shared memory some steps ahead, eight steps at a time. The routes' answers are parts of
 y, which the caller sums.
 
@@ -40,7 +40,7 @@ FORWARD_WARPS = 768
 BACKWARD_TILE = 16
 BACKWARD_WARPS = 2112  # programs that the chunks are made for: four for each of the 4 schedulers of 132 multiprocessors
 WIDEST_TILE = 16  # channels are padded to a multiple of it
-FORWARD_BYTES = 2**26  # of the buffers that a forward walk reads at once
+FORWARD_BYTES = 2**25  # of the buffers that a forward walk reads at once; there are two
 BACKWARD_BYTES = 2**28  # of the buffers of the groups whose backward is run at once
 LOG2E = 1.4426950408889634
 #: Triton's interpreter (TRITON_INTERPRET=1) runs the kernels on a CPU: slow, but the same code.
@@ -65,17 +65,22 @@ def forward(
         states = u.new_empty(work.states_shape if keep else 0, dtype=torch.float32)
         carry = u.new_empty(M, K, Dp, Np, dtype=torch.float32)
         y = torch.empty((K, *u.shape), dtype=torch.float32, device=u.device)
-        length = max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT
-        dt, BC = work.buffers(M * K, min(length, Lp))
+        length = min(Lp, max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT)
         tile = next((t for t in FORWARD_TILES if M * K * Dp // t >= FORWARD_WARPS), FORWARD_TILES[-1])
-        for start in range(0, Lp, length):
+        starts = range(0, Lp, length)
+        buffers = [work.buffers(M * K, length) for _ in starts[:2]]
+        work.prepare(*buffers[0], 0, K, 0, length)
+        for part, start in enumerate(starts):
             steps = min(length, Lp - start)
-            work.prepare(dt, BC, 0, K, start, steps)
+            with _beside(u):  # while this part is walked
+                if start + length < Lp:
+                    work.prepare(*buffers[(part + 1) % 2], 0, K, start + length, min(length, Lp - start - length))
             kernels.walk[(Dp // tile, K, M)](
-                work.u, dt, BC, work.rate, work.skip, work.routes, y, states, carry,
+                work.u, *buffers[part % 2], work.rate, work.skip, work.routes, y, states, carry,
                 work.routes.stride(0), start, steps, work.B, work.L, Lp,
                 D=work.D, Dp=Dp, K=K, N=Np, TILE=tile, SEGMENT=SEGMENT, STAGES=STAGES, KEEP=keep, num_warps=1,
             )  # fmt: skip
+            _meet(u)
     return y, states
 
 
@@ -196,6 +201,26 @@ def _routes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tens
     routes = route_indices(height, width, device)
     stay = routes[:, -1:].expand(-1, -routes.shape[1] % SEGMENT)
     return torch.cat([routes, stay], dim=1).int(), routes.argsort(1).int()
+
+
+@functools.lru_cache(maxsize=16)
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def _beside(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
+    """What is launched inside runs after all that was launched before, beside what is launched after."""
+    if not tensor.is_cuda:
+        return contextlib.nullcontext()
+    side = _side_stream(tensor.device)
+    side.wait_stream(torch.cuda.current_stream())
+    return torch.cuda.stream(side)
+
+
+def _meet(tensor: Tensor) -> None:
+    """What is launched from now on runs after what was launched beside."""
+    if tensor.is_cuda:
+        torch.cuda.current_stream().wait_stream(_side_stream(tensor.device))
 
 
 def _on(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

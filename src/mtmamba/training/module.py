@@ -132,7 +132,12 @@ class MultiTaskModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.999), eps=1e-8
+            self.model.parameters(),
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            fused=self.device.type == "cuda",
         )
         steps = int(self.trainer.estimated_stepping_batches)
 
