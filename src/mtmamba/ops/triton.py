@@ -5,7 +5,7 @@ in its registers. Nothing is scanned associatively, no float is added atomically
 results are the same in every run.
 
 dt, fused with its matmul and softplus, and B and C are laid out along the routes first (``prepare``), for a part of
-the routes at a time, so that these buffers stay small, and for the next part while this one is walked. u is read, and y written, at the pixel that the route visits.
+the routes at a time, so that these buffers stay small. u is read, and y written, at the pixel that the route visits.
 What a walk reads is copied to shared memory some steps ahead, eight steps at a time. The routes' answers are parts of
 y, which the caller sums.
 
@@ -31,7 +31,7 @@ import triton
 from torch import Tensor
 
 from mtmamba.ops import triton_kernels as kernels
-from mtmamba.ops.routes import NUM_ROUTES, route_indices
+from mtmamba.ops.routes import NUM_ROUTES
 
 SEGMENT = 64  # steps from one kept h to the next; a multiple of 8
 STAGES = 4  # of a forward walk: eight steps are computed while those of the next STAGES - 1 loads are under way
@@ -40,7 +40,7 @@ FORWARD_WARPS = 768
 BACKWARD_TILE = 16
 BACKWARD_WARPS = 2112  # programs that the chunks are made for: four for each of the 4 schedulers of 132 multiprocessors
 WIDEST_TILE = 16  # channels are padded to a multiple of it
-FORWARD_BYTES = 2**25  # of the buffers that a forward walk reads at once; there are two
+FORWARD_BYTES = 2**26  # of the buffers that a forward walk reads at once
 BACKWARD_BYTES = 2**28  # of the buffers of the groups whose backward is run at once
 LOG2E = 1.4426950408889634
 #: Triton's interpreter (TRITON_INTERPRET=1) runs the kernels on a CPU: slow, but the same code.
@@ -66,21 +66,15 @@ def forward(
         carry = u.new_empty(M, K, Dp, Np, dtype=torch.float32)
         y = torch.empty((K, *u.shape), dtype=torch.float32, device=u.device)
         length = min(Lp, max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT)
+        dt, BC = work.buffers(M * K, length)
         tile = next((t for t in FORWARD_TILES if M * K * Dp // t >= FORWARD_WARPS), FORWARD_TILES[-1])
-        starts = range(0, Lp, length)
-        buffers = [work.buffers(M * K, length) for _ in starts[:2]]
-        work.prepare(*buffers[0], 0, K, 0, length)
-        for part, start in enumerate(starts):
+        for start in range(0, Lp, length):
             steps = min(length, Lp - start)
-            with _beside(u):  # while this part is walked
-                if start + length < Lp:
-                    work.prepare(*buffers[(part + 1) % 2], 0, K, start + length, min(length, Lp - start - length))
+            work.prepare(dt, BC, 0, K, start, steps)
             kernels.walk[(Dp // tile, K, M)](
-                work.u, *buffers[part % 2], work.rate, work.skip, work.routes, y, states, carry,
-                work.routes.stride(0), start, steps, work.B, work.L, Lp,
+                work.u, dt, BC, work.rate, work.skip, y, states, carry, start, steps, work.B, work.H, work.W, Lp,
                 D=work.D, Dp=Dp, K=K, N=Np, TILE=tile, SEGMENT=SEGMENT, STAGES=STAGES, KEEP=keep, num_warps=1,
             )  # fmt: skip
-            _meet(u)
     return y, states
 
 
@@ -110,7 +104,7 @@ def backward(
 def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Gradients of some groups: of everything that they have."""
     work = _Work(*inputs)
-    G, B, L, D, N, R = work.G, work.B, work.L, work.D, work.N, work.R
+    G, B, H, W, L, D, N, R = work.G, work.B, work.H, work.W, work.L, work.D, work.N, work.R
     K, M, Lp, Dp, Np = NUM_ROUTES, work.M, work.Lp, work.Dp, work.Np
     tile = BACKWARD_TILE
     tiles, segments = Dp // tile, Lp // SEGMENT
@@ -132,21 +126,20 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
     shape = {"Dp": Dp, "K": K, "N": Np, "TILE": tile, "num_warps": 1}
     for k in range(K):
         work.prepare(dt, BC, k, 1, 0, Lp)
-        route = work.routes[k]
         kernels.restore[(tiles, segments, M)](
-            work.u, dt, BC, work.rate, route, states, blocks, k, B, L, Lp, D=D, SEGMENT=SEGMENT, **shape
+            work.u, dt, BC, work.rate, states, blocks, k, B, H, W, Lp, D=D, SEGMENT=SEGMENT, **shape
         )
         if chunks > 1:
             kernels.adjoints[(tiles, chunks, M)](
-                gy, dt, BC, work.rate, route, entry, total, k, per_chunk, B, L, Lp, D=D, SEGMENT=SEGMENT, **shape
+                gy, dt, BC, work.rate, entry, total, k, per_chunk, B, H, W, Lp, D=D, SEGMENT=SEGMENT, **shape
             )
             kernels.hand_on[(tiles, M)](entry, total, work.rate, k, chunks, B, **shape)
         kernels.walk_back[(tiles, chunks, M)](
-            work.u, gy, dt, BC, work.rate, skip, route, blocks, entry, du, dz, dBC, dA, dD, k, per_chunk, B, L, Lp,
+            work.u, gy, dt, BC, work.rate, skip, blocks, entry, du, dz, dBC, dA, dD, k, per_chunk, B, H, W, Lp,
             D=D, SEGMENT=SEGMENT, FIRST=k == 0, ALONE=chunks == 1, **shape,
         )  # fmt: skip
         d_low = torch.bmm(dz, work.dt_weight[:, k].to(dz.dtype)).reshape(G, B, L, R)
-        summed = dBC.sum(0).index_select(1, work.inverse[k]).reshape(G, B, L, 2, Np)[..., :N].flatten(3)
+        summed = work.by_pixel(dBC.sum(0), k).reshape(G, B, L, 2, Np)[..., :N].flatten(3)
         dproj[:, :, :, k] = torch.cat([d_low.to(summed.dtype), summed], dim=-1)
         low_and_one = F.pad(work.proj[..., k, :R].flatten(1, 2).to(dz.dtype), (0, 1), value=1.0)  # dbias beside dW
         of_route.append((torch.bmm(dz.transpose(1, 2), low_and_one), dA.reshape(G, -1, Dp, Np).sum(1)))
@@ -163,8 +156,8 @@ class _Work:
     def __init__(
         self, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
     ) -> None:
-        self.G, self.B, H, W, self.D = u.shape
-        self.L, self.N, self.R = H * W, A_log.shape[-1], dt_weight.shape[-1]
+        self.G, self.B, self.H, self.W, self.D = u.shape
+        self.L, self.N, self.R = self.H * self.W, A_log.shape[-1], dt_weight.shape[-1]
         self.states_shape = states_shape(self.G, self.B, self.L, self.D, self.N)
         self.M, _, segments, self.Dp, self.Np = self.states_shape
         self.Lp = segments * SEGMENT
@@ -175,7 +168,6 @@ class _Work:
         )
         rate = -torch.exp(A_log.detach().float()) * LOG2E  # for exp2
         self.rate = F.pad(rate, (0, self.Np - self.N, 0, self.Dp - self.D)).contiguous()
-        self.routes, self.inverse = _routes(H, W, u.device)
 
     def buffers(self, rows: int, steps: int) -> tuple[Tensor, Tensor]:
         """For dt (rows, steps, Dp), B and C (rows, steps, 2 Np)."""
@@ -188,39 +180,20 @@ class _Work:
         """Fill the buffers, (M, routes, steps, ...), with what ``routes`` routes read from step ``start`` on."""
         grid = (triton.cdiv(self.Dp, 64), triton.cdiv(steps, 64), self.M * routes)
         kernels.prepare[grid](
-            self.proj, self.dt_weight, self.dt_bias, self.routes, dt, BC,
-            first_route, routes, self.routes.stride(0), start, steps, self.B, self.L, self.D, self.Dp,
+            self.proj, self.dt_weight, self.dt_bias, dt, BC, first_route, routes, start, steps,
+            self.B, self.H, self.W, self.D, self.Dp,
             K=NUM_ROUTES, R=self.R, RP=max(16, triton.next_power_of_2(self.R)), N=self.N, NP=self.Np,
             ROWS=64, COLUMNS=64, num_warps=4,
         )  # fmt: skip
 
-
-@functools.lru_cache(maxsize=64)
-def _routes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel of every step of every route (padded with the last), and step of every pixel (K, L); int32 both."""
-    routes = route_indices(height, width, device)
-    stay = routes[:, -1:].expand(-1, -routes.shape[1] % SEGMENT)
-    return torch.cat([routes, stay], dim=1).int(), routes.argsort(1).int()
-
-
-@functools.lru_cache(maxsize=16)
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
-
-
-def _beside(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
-    """What is launched inside runs after all that was launched before, beside what is launched after."""
-    if not tensor.is_cuda:
-        return contextlib.nullcontext()
-    side = _side_stream(tensor.device)
-    side.wait_stream(torch.cuda.current_stream())
-    return torch.cuda.stream(side)
-
-
-def _meet(tensor: Tensor) -> None:
-    """What is launched from now on runs after what was launched beside."""
-    if tensor.is_cuda:
-        torch.cuda.current_stream().wait_stream(_side_stream(tensor.device))
+    def by_pixel(self, steps: Tensor, route: int) -> Tensor:
+        """(M, Lp, C) in a route's order -> (M, L, C) in row-major order."""
+        steps = steps[:, : self.L]
+        if route >= 2:
+            steps = steps.flip(1)
+        if route % 2 == 1:
+            steps = steps.unflatten(1, (self.W, self.H)).transpose(1, 2).flatten(1, 2)
+        return steps
 
 
 def _on(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -30,8 +30,16 @@ def softplus(z):
 
 
 @triton.jit
+def visited(step, route, H, W):
+    """Pixel of a step of a route; after the last step, the last pixel. See :mod:`mtmamba.ops.routes`."""
+    step = tl.minimum(step, H * W - 1)
+    step = tl.where(route >= 2, H * W - 1 - step, step)
+    return tl.where(route % 2 == 1, step % H * W + step // H, step)
+
+
+@triton.jit
 def prepare(
-    proj, dt_weight, dt_bias, routes, dt, BC, first_route, num_routes, stride, start, steps, B, L, D, Dp,
+    proj, dt_weight, dt_bias, dt, BC, first_route, num_routes, start, steps, B, H, W, D, Dp,
     K: tl.constexpr, R: tl.constexpr, RP: tl.constexpr, N: tl.constexpr, NP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -42,9 +50,8 @@ def prepare(
     i = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     d = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     r = tl.arange(0, RP)
-    pixel = tl.load(routes + k * stride + start + i, mask=i < steps, other=0)
-    real = (start + i < L)[:, None] & (d < D)[None, :]
-    source = m.to(tl.int64) * L + pixel
+    real = (start + i < H * W)[:, None] & (d < D)[None, :]
+    source = m.to(tl.int64) * H * W + visited(start + i, k, H, W)
     of_pixel = proj + source[:, None] * (K * (R + 2 * N)) + k * (R + 2 * N)
     low = tl.load(of_pixel + r[None, :], mask=(r < R)[None, :], other=0.0).to(tl.float32)
     weight = tl.load(
@@ -111,7 +118,7 @@ def to_pixels(maps, place, values, inside, D: tl.constexpr, Dp: tl.constexpr):
 
 @triton.jit
 def walk(
-    u, dt, BC, rate, skip, routes, y, states, carry, stride, start, steps, B, L, Lp,
+    u, dt, BC, rate, skip, y, states, carry, start, steps, B, H, W, Lp,
     D: tl.constexpr, Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr,
     SEGMENT: tl.constexpr, STAGES: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
@@ -125,11 +132,10 @@ def walk(
     gk = m // B * K + k
     A = tl.load(rate + gk * (Dp * N) + state)
     direct = tl.load(skip + gk * D + d, mask=d < D, other=0.0)
-    u += m.to(tl.int64) * L * D
+    u += m.to(tl.int64) * H * W * D
     dt += row * steps * Dp
     BC += row * steps * (2 * N)
-    routes += k * stride + start
-    y += (k * tl.num_programs(2) + m).to(tl.int64) * L * D
+    y += (k * tl.num_programs(2) + m).to(tl.int64) * H * W * D
     states += (row * (Lp // SEGMENT) + start // SEGMENT) * (N * Dp)
     inside = tl.broadcast_to((d < D)[:, None], (TILE, 8))
     h = tl.zeros([N, TILE], tl.float32)
@@ -139,7 +145,7 @@ def walk(
         if KEEP:
             if i % SEGMENT == 0:
                 tl.store(states + (i // SEGMENT) * (N * Dp) + state, h)
-        pixel = tl.load(routes + i + j)
+        pixel = visited(start + i + j, k, H, W)
         t = tl.load(dt + (i + j)[None, :] * Dp + d[:, None])
         b = tl.load(BC + (i + j)[None, :] * (2 * N) + n[:, None])
         c = tl.load(BC + (i + j)[None, :] * (2 * N) + N + n[:, None])
@@ -159,7 +165,7 @@ def walk(
 
 @triton.jit
 def restore(
-    u, dt, BC, rate, routes, states, blocks, k, B, L, Lp,
+    u, dt, BC, rate, states, blocks, k, B, H, W, Lp,
     D: tl.constexpr, Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr,
 ):  # fmt: skip
     """h before every eight steps, blocks (M, Lp / 8, Dp, N), from h before every segment."""
@@ -172,13 +178,12 @@ def restore(
     A = tl.load(rate + (tl.program_id(2) // B * K + k) * (Dp * N) + state)
     h = tl.load(states + ((m * K + k) * (Lp // SEGMENT) + segment) * (Dp * N) + state)
     first = m * Lp + segment * SEGMENT
-    u += m * L * D
+    u += m * H * W * D
     dt += first * Dp
     BC += first * 2 * N
     blocks += first // 8 * (Dp * N)
-    routes += segment * SEGMENT
     for i in tl.range(0, SEGMENT, 8, num_stages=3):
-        pixel = tl.load(routes + i + j)
+        pixel = visited(segment * SEGMENT + i + j, k, H, W)
         t = tl.load(dt + (i + j)[None, :] * Dp + d[:, None])
         b = columns_of(tl.load(BC + (i + j)[None, :] * (2 * N) + n[:, None]))
         x = at_pixels(u, pixel[None, :] * D + d[:, None], inside, D, Dp)
@@ -190,7 +195,7 @@ def restore(
 
 @triton.jit
 def adjoints(
-    gy, dt, BC, rate, routes, entry, total, k, per_chunk, B, L, Lp,
+    gy, dt, BC, rate, entry, total, k, per_chunk, B, H, W, Lp,
     D: tl.constexpr, Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr,
 ):  # fmt: skip
     """dL/dh that a chunk hands to the chunk before it when it receives none, and its sum of dt."""
@@ -204,19 +209,18 @@ def adjoints(
     first = chunk * per_chunk * SEGMENT
     steps = tl.minimum(per_chunk * SEGMENT, Lp - first)
     row = m.to(tl.int64) * Lp + first
-    gy += m.to(tl.int64) * L * D
+    gy += m.to(tl.int64) * H * W * D
     dt += row * Dp
     BC += row * 2 * N + N
-    routes += first
     adjoint = tl.zeros([N, TILE], tl.float32)
     passed = tl.zeros([TILE], tl.float32)
     for i in tl.range(0, steps, 8, num_stages=3):
-        l = steps - 8 - i + j
-        pixel = tl.load(routes + l)
-        t = tl.load(dt + l[None, :] * Dp + d[:, None])
-        c = columns_of(tl.load(BC + l[None, :] * (2 * N) + n[:, None]))
+        step = steps - 8 - i + j
+        pixel = visited(first + step, k, H, W)
+        t = tl.load(dt + step[None, :] * Dp + d[:, None])
+        c = columns_of(tl.load(BC + step[None, :] * (2 * N) + n[:, None]))
         upstream = at_pixels(gy, pixel[None, :] * D + d[:, None], inside, D, Dp)
-        upstream = columns_of(tl.where((first + l < L)[None, :], upstream, 0.0))
+        upstream = columns_of(tl.where((first + step < H * W)[None, :], upstream, 0.0))
         passed += tl.sum(t, 1)
         ts = columns_of(t)
         for s in tl.static_range(7, -1, -1):
@@ -250,7 +254,7 @@ def hand_on(
 
 @triton.jit
 def walk_back(
-    u, gy, dt, BC, rate, skip, routes, blocks, entry, du, dz, dBC, dA, dD, k, per_chunk, B, L, Lp,
+    u, gy, dt, BC, rate, skip, blocks, entry, du, dz, dBC, dA, dD, k, per_chunk, B, H, W, Lp,
     D: tl.constexpr, Dp: tl.constexpr, K: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr,
     FIRST: tl.constexpr, ALONE: tl.constexpr,
 ):  # fmt: skip
@@ -272,30 +276,29 @@ def walk_back(
     first = chunk * per_chunk * SEGMENT
     steps = tl.minimum(per_chunk * SEGMENT, Lp - first)
     row = m64 * Lp + first
-    u += m64 * L * D
-    gy += m64 * L * D
-    du += m64 * L * D
-    dz += m64 * L * D
+    u += m64 * H * W * D
+    gy += m64 * H * W * D
+    du += m64 * H * W * D
+    dz += m64 * H * W * D
     dt += row * Dp
     BC += row * 2 * N
     blocks += row // 8 * (Dp * N)
     dBC += (tl.program_id(0) * tl.num_programs(2) * Lp + row) * 2 * N
-    routes += first
     adjoint = tl.zeros([N, TILE], tl.float32)
     if not ALONE:
         adjoint = tl.load(entry + at * (Dp * N) + state)
     to_A = tl.zeros([N, TILE], tl.float32)
     to_D = tl.zeros([TILE], tl.float32)
     for i in tl.range(0, steps, 8, num_stages=2):
-        l = steps - 8 - i + j
-        of_states = l[None, :] * (2 * N) + n[:, None]
-        pixel = tl.load(routes + l)
-        t = tl.load(dt + l[None, :] * Dp + d[:, None])
+        step = steps - 8 - i + j
+        of_states = step[None, :] * (2 * N) + n[:, None]
+        pixel = visited(first + step, k, H, W)
+        t = tl.load(dt + step[None, :] * Dp + d[:, None])
         b = columns_of(tl.load(BC + of_states))
         c = columns_of(tl.load(BC + N + of_states))
         h = tl.load(blocks + (steps - 8 - i) // 8 * (Dp * N) + state)
         place = pixel[None, :] * D + d[:, None]
-        real = tl.broadcast_to((first + l < L)[None, :], (TILE, 8))
+        real = tl.broadcast_to((first + step < H * W)[None, :], (TILE, 8))
         x = at_pixels(u, place, inside, D, Dp)
         upstream = tl.where(real, at_pixels(gy, place, inside, D, Dp), 0.0)
         ts, drives, ups = columns_of(t), columns_of(t * x), columns_of(upstream)
