@@ -1,0 +1,117 @@
+"""The commands under ``mtmamba bench``: their options, without torch, so that --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from mtmamba.bench.measure import Effort
+    from mtmamba.bench.report import Report
+
+STAGES = ("1/16", "1/8", "1/4", "demo", "tiny")
+
+#: (subparsers, name, what to run, summary, examples) -> parser
+AddCommand = Callable[[Any, str, Any, str, str], argparse.ArgumentParser]
+
+
+def add_commands(commands: Any, add: AddCommand, size: Callable[[str], tuple[int, int]]) -> None:
+    """Declare bench, and bench scan, model and scaling.
+
+    Args:
+        commands: the sub-parsers of ``mtmamba``.
+        add: how the command line makes a command.
+        size: how it reads HEIGHTxWIDTH.
+    """
+    bench = add(
+        commands, "bench", _all, "speed and memory on this machine", "mtmamba bench     (all three, in minutes)"
+    )
+    kinds = bench.add_subparsers(dest="kind", metavar="scan|model|scaling")
+    bench.set_defaults(kinds=kinds.choices)
+    scan = add(
+        kinds,
+        "scan",
+        _scan,
+        "the selective scan: every backend, four copies, the sequential loop",
+        "mtmamba bench scan\n"
+        "mtmamba bench scan --stages 1/4 --tasks 4 --batch 1 8 --json scan.json\n"
+        "mtmamba bench scan --stages 1/16 --slow --seconds 30     (the sequential loop too, with spread)",
+    )
+    scan.add_argument("--stages", nargs="+", default=["1/16", "1/8", "1/4"], choices=STAGES, help="sizes of maps")
+    scan.add_argument("--tasks", nargs="+", type=int, default=[1], metavar="T", help="groups of weights (1)")
+    scan.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B", help="images (1)")
+    scan.add_argument("--slow", action="store_true", help="run the sequential loop at every size: minutes")
+    for command in (scan,):
+        _add_common(command)
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of maps (float32)")
+    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    command.add_argument("--repeats", type=int, default=10, help="samples per contender, at most (10)")
+    command.add_argument("--seconds", type=float, default=3.0, help="of samples per contender, at most (3)")
+    command.add_argument("--quick", action="store_true", help="tiny sizes, one sample: does everything run?")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    command.set_defaults(parser=command)
+
+
+def _all(options: argparse.Namespace) -> None:
+    for kind, parser in options.kinds.items():
+        defaults = parser.parse_args([])
+        defaults.kind = kind
+        defaults.run(defaults)
+
+
+def _scan(options: argparse.Namespace) -> None:
+    from mtmamba.bench import scan
+
+    stages = ["tiny"] if options.quick else options.stages
+    _save(scan.run(*_common(options), stages, options.tasks, options.batch, _dtype(options), options.slow), options)
+
+
+def _common(options: argparse.Namespace) -> tuple[torch.device, Effort, str]:
+    """Device, effort, and the command line as someone else would repeat it."""
+    import torch
+
+    from mtmamba.bench.measure import Effort
+
+    if options.repeats < 1 or options.seconds <= 0:
+        raise ValueError(f"--repeats and --seconds must be positive, not {options.repeats} and {options.seconds}")
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    effort = Effort(1, 0.01) if options.quick else Effort(options.repeats, options.seconds)
+    return device, effort, _command_line(options)
+
+
+def _dtype(options: argparse.Namespace) -> torch.dtype:
+    import torch
+
+    dtype: torch.dtype = getattr(torch, options.dtype)
+    return dtype
+
+
+def _command_line(options: argparse.Namespace) -> str:
+    """The options that differ from their defaults, but not the files that are written."""
+    words = ["mtmamba", "bench", options.kind]
+    beside = ("command", "kind", "kinds", "run", "parser", "traceback", "overrides", "json", "plot")
+    for name, value in vars(options).items():
+        if name in beside or value == options.parser.get_default(name):
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words += [_text(item) for item in (value if isinstance(value, list) else [value])]
+    return shlex.join(words)
+
+
+def _text(value: object) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _save(report: Report, options: argparse.Namespace) -> None:
+    if options.json:
+        report.save(options.json)
+        print(f"written: {options.json}")
