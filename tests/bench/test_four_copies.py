@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def by_four_copies(u: torch.Tensor, proj: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
-    return torch.stack(four_copies.selective_scan(u, in_route_order(proj), *weights, scan=four_copies.plain_scan))
+    return torch.stack(four_copies.selective_scan(four_copies.plain_scan, u, in_route_order(proj), *weights))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

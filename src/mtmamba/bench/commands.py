@@ -46,7 +46,23 @@ def add_commands(commands: Any, add: AddCommand, size: Callable[[str], tuple[int
     scan.add_argument("--tasks", nargs="+", type=int, default=[1], metavar="T", help="groups of weights (1)")
     scan.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B", help="images (1)")
     scan.add_argument("--slow", action="store_true", help="run the sequential loop at every size: minutes")
-    for command in (scan,):
+    model = add(
+        kinds,
+        "model",
+        _model,
+        "the whole model: inference and training step",
+        "mtmamba bench model\n"
+        "mtmamba bench model --encoder swin_large_patch4_window12_384 --size 448x576 --mode inference\n"
+        "mtmamba bench model --model mtmamba_plus --encoder resnet50 convnext_tiny --dtype bfloat16 --compile",
+    )
+    model.add_argument("--model", default="mtmamba", choices=("mtmamba", "mtmamba_plus"), help="which (mtmamba)")
+    model.add_argument("--tasks", default="nyudv2", help="a benchmark's set of tasks (nyudv2)")
+    model.add_argument("--encoder", nargs="+", help="timm's names (convnext_tiny; on a GPU the published Swin-Large)")
+    model.add_argument("--size", nargs="+", type=size, metavar="HxW", help="of images (224x288; on a GPU 448x576)")
+    model.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B", help="images (1)")
+    model.add_argument("--mode", default="both", choices=("inference", "train", "both"), help="what to run (both)")
+    model.add_argument("--compile", action="store_true", help="beside it, the model through torch.compile")
+    for command in (scan, model):
         _add_common(command)
 
 
@@ -72,6 +88,24 @@ def _scan(options: argparse.Namespace) -> None:
 
     stages = ["tiny"] if options.quick else options.stages
     _save(scan.run(*_common(options), stages, options.tasks, options.batch, _dtype(options), options.slow), options)
+
+
+def _model(options: argparse.Namespace) -> None:
+    from mtmamba.bench import model
+    from mtmamba.models.mtmamba import PUBLISHED_ENCODER
+
+    device, effort, command = _common(options)
+    large = device.type == "cuda"
+    encoders = options.encoder or [PUBLISHED_ENCODER if large else "convnext_tiny"]
+    sizes = options.size or [(448, 576) if large else (224, 288)]
+    extra: dict[str, Any] = {}
+    if options.quick:
+        encoders, sizes = ["convnext_atto"], [(32, 32)]
+        extra = {"states": 2, "expansion": 1.0, "stm_blocks": 1}
+    phases = {"inference": ["inference"], "train": ["training step"], "both": list(model.PHASES)}[options.mode]
+    sorts = (options.model, options.tasks, encoders, sizes, options.batch)
+    report = model.run(device, effort, command, *sorts, _dtype(options), phases, options.compile, **extra)
+    _save(report, options)
 
 
 def _common(options: argparse.Namespace) -> tuple[torch.device, Effort, str]:

@@ -92,13 +92,7 @@ def merge_copies(y: Tensor, height: int, width: int) -> Tensor:
 
 
 def scan_task(
-    x: Tensor,
-    proj: Tensor,
-    dt_weight: Tensor,
-    dt_bias: Tensor,
-    A_log: Tensor,
-    D_skip: Tensor,
-    scan: Operator,
+    scan: Operator, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
 ) -> Tensor:
     """One task: x (B, 4, D, L) and proj (B, 4, R + 2N, L) in route order -> y of the same shape as x, in float32.
 
@@ -116,13 +110,7 @@ def scan_task(
 
 
 def selective_scan(
-    u: Tensor,
-    proj: Tensor,
-    dt_weight: Tensor,
-    dt_bias: Tensor,
-    A_log: Tensor,
-    D_skip: Tensor,
-    scan: Operator,
+    scan: Operator, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
 ) -> list[Tensor]:
     """:func:`mtmamba.ops.selective_scan_2d` by four copies of every task's map.
 
@@ -133,7 +121,7 @@ def selective_scan(
     """
     H, W = u.shape[2:4]
     tasks = zip(u, proj, dt_weight, dt_bias, A_log, D_skip, strict=True)
-    return [merge_copies(scan_task(route_copies(x), *rest, scan=scan), H, W).to(u.dtype) for x, *rest in tasks]
+    return [merge_copies(scan_task(scan, route_copies(x), *rest), H, W).to(u.dtype) for x, *rest in tasks]
 
 
 class FourCopiesScan(nn.Module):
@@ -154,5 +142,5 @@ class FourCopiesScan(nn.Module):
             copies = route_copies(x[task])
             sources = copies if source is None else route_copies(source[task])
             proj = torch.einsum("bkdl,kcd->bkcl", sources, x_weight.unflatten(0, (NUM_ROUTES, -1)))
-            answers.append(merge_copies(scan_task(copies, proj, *scan_weights, scan=self.scan), H, W).to(x.dtype))
+            answers.append(merge_copies(scan_task(self.scan, copies, proj, *scan_weights), H, W).to(x.dtype))
         return torch.stack(answers)

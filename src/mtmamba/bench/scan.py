@@ -131,9 +131,7 @@ def _contenders(
     backends = [name for name in available_backends(u.device, u.dtype) if name != "reference"]
     contenders = [contender(f"mtmamba, {name}", partial(selective_scan_2d, backend=name), inputs) for name in backends]
     baseline_options = {"warm_up": operator is not four_copies.plain_scan}
-    contenders.append(
-        contender(baseline, partial(four_copies.selective_scan, scan=operator), copies, **baseline_options)
-    )
+    contenders.append(contender(baseline, partial(four_copies.selective_scan, operator), copies, **baseline_options))
     if operator is not four_copies.plain_scan:
         contenders.append(contender("mamba-ssm alone, copies given", partial(_each, operator), _ready(copies)))
     skip = "" if slow else "skipped (--slow measures it)"
