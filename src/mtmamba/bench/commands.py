@@ -62,7 +62,25 @@ def add_commands(commands: Any, add: AddCommand, size: Callable[[str], tuple[int
     model.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B", help="images (1)")
     model.add_argument("--mode", default="both", choices=("inference", "train", "both"), help="what to run (both)")
     model.add_argument("--compile", action="store_true", help="beside it, the model through torch.compile")
-    for command in (scan, model):
+    scaling = add(
+        kinds,
+        "scaling",
+        _scaling,
+        "time and memory of the decoder against pixels and tasks, beside attention",
+        "mtmamba bench scaling --plot scaling.png\n"
+        "mtmamba bench scaling --sides 224 448 896 --at-tasks 4 --channels 48 --backward --budget 60",
+    )
+    sides = [224, 320, 448, 640, 896, 1280, 1792, 2048]
+    scaling.add_argument("--sides", nargs="+", type=int, default=sides, metavar="S", help="of the image (224 to 2048)")
+    scaling.add_argument("--tasks", nargs="+", type=int, default=[1, 2, 4, 8], metavar="T", help="numbers (1 to 8)")
+    scaling.add_argument("--at-side", type=int, default=224, help="side while tasks vary (224)")
+    scaling.add_argument("--at-tasks", type=int, default=2, help="tasks while the side varies (2)")
+    scaling.add_argument("--channels", type=int, default=16, help="of the finest map; coarser ones double (16)")
+    scaling.add_argument("--cross-task", default="f_ctm", choices=("f_ctm", "s_ctm", "none"), help="(f_ctm)")
+    scaling.add_argument("--backward", action="store_true", help="forward and backward, not only forward")
+    scaling.add_argument("--budget", type=float, default=10.0, help="seconds a call may take before larger ones (10)")
+    scaling.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves there")
+    for command in (scan, model, scaling):
         _add_common(command)
 
 
@@ -105,6 +123,23 @@ def _model(options: argparse.Namespace) -> None:
     phases = {"inference": ["inference"], "train": ["training step"], "both": list(model.PHASES)}[options.mode]
     sorts = (options.model, options.tasks, encoders, sizes, options.batch)
     report = model.run(device, effort, command, *sorts, _dtype(options), phases, options.compile, **extra)
+    _save(report, options)
+
+
+def _scaling(options: argparse.Namespace) -> None:
+    from mtmamba.bench import scaling
+    from mtmamba.bench.scaling_plot import draw
+
+    sides, tasks, at_side, at_tasks = options.sides, options.tasks, options.at_side, options.at_tasks
+    width = scaling.Width(options.channels, options.cross_task)
+    if options.quick:
+        sides, tasks, at_side, at_tasks, width = [32, 64], [1, 2], 32, 1, scaling.Width(2, options.cross_task)
+    common, dtype = _common(options), _dtype(options)
+    report = scaling.run(*common, sides, tasks, at_side, at_tasks, width, dtype, options.backward, options.budget)
+    scaling.print_fits(report)
+    if options.plot:
+        draw(report, options.plot)
+        print(f"written: {options.plot}")
     _save(report, options)
 
 
