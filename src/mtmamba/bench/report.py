@@ -100,27 +100,39 @@ class Report:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """The rows of one case as text: the names of the columns, and a list per row."""
+    figures = list(dict.fromkeys(name for row in rows for name in row.figures))
+    names = ["phase", "contender", "median", "quartiles", "peak memory", *figures, "speed-up"]
+    lines = []
+    for row in rows:
+        values = (row.figures.get(name) for name in figures)
+        lines.append(
+            [
+                row.phase,
+                row.contender,
+                row.note if row.seconds is None else duration(row.seconds),
+                " - ".join(duration(q) for q in row.quartiles) if row.quartiles else "",
+                "" if row.peak_bytes is None else memory(row.peak_bytes),
+                *("" if value is None else f"{value:.3g}" for value in values),
+                "" if row.speedup is None else f"{row.speedup:.2f}x",
+            ]
+        )
+    return names, lines
+
+
 def print_rows(rows: Sequence[Row], baseline: str) -> None:
     """Print the rows of one case as a table."""
-    figures = list(dict.fromkeys(name for row in rows for name in row.figures))
+    names, lines = cells(rows)
     table = Table(title=rows[0].case, title_justify="left", caption=f"speed-up: over {baseline}")
-    for name in ("phase", "contender", "median", "quartiles", "peak memory", *figures, "speed-up"):
+    for name in names:
         left = name in ("phase", "contender")
         table.add_column(name, justify="left" if left else "right", no_wrap=left)
-    for i, row in enumerate(rows):
-        if i and row.phase != rows[i - 1].phase:
+    for i, (phase, *others) in enumerate(lines):
+        begins = i == 0 or phase != lines[i - 1][0]
+        if begins and i:
             table.add_section()
-        values = (row.figures.get(name) for name in figures)
-        first = row.phase if i == 0 or row.phase != rows[i - 1].phase else ""
-        table.add_row(
-            first,
-            escape(row.contender),
-            escape(row.note) if row.seconds is None else duration(row.seconds),
-            " - ".join(duration(q) for q in row.quartiles) if row.quartiles else "",
-            "" if row.peak_bytes is None else memory(row.peak_bytes),
-            *("" if value is None else f"{value:.3g}" for value in values),
-            "" if row.speedup is None else f"{row.speedup:.2f}x",
-        )
+        table.add_row(phase if begins else "", *map(escape, others))
     console().print(table)
 
 
