@@ -31,11 +31,12 @@ def test_contenders_take_turns():
         assert 0 < low <= measured.median <= high
 
 
-def test_a_slow_loop_is_called_once():
+def test_a_slow_loop_is_called_no_more_than_needed():
     calls: list[int] = []
-    slow = Contender("slow", lambda: lambda: calls.append(1) or torch.randn(1000, 1000).sort(), warm_up=False)
-    results = take_turns([slow], CPU, Effort(repeats=5, seconds=1e-6))
-    assert len(calls) == len(results["slow"].samples) == 1
+    slow = Contender("slow", lambda: lambda: calls.append(1), warm_up=False)
+    results = take_turns([slow], CPU, Effort(repeats=5, seconds=1e-9))
+    assert len(calls) == 2  # for the memory, for the time
+    assert len(results["slow"].samples) == 1
     assert results["slow"].quartiles is None
 
 
@@ -65,11 +66,12 @@ def test_errors_other_than_memory_are_not_hidden():
 
 def test_peak_memory_is_what_a_call_holds_at_once():
     size = 64 * 2**20
-    contender = Contender("allocates", lambda: lambda: torch.ones(size // 4).sum())
-    peak = take_turns([contender], CPU, Effort(1, 0.01))["allocates"].peak_bytes
-    if peak is None:
-        pytest.skip("this system does not count the peak of a process' memory")
-    assert size * 0.9 < peak < size * 1.5
+    contender = Contender("allocates", lambda: lambda: [torch.ones(size // 4).sum() for _ in range(3)])
+    for _ in range(2):  # what an earlier measurement left in the heap must not matter
+        peak = take_turns([contender], CPU, Effort(3, 0.01))["allocates"].peak_bytes
+        if peak is None:
+            pytest.skip("this system does not count the peak of a process' memory")
+        assert size * 0.9 < peak < size * 1.3
 
 
 def test_floors_of_a_gpu():

@@ -55,10 +55,11 @@ def plain_scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D_skip: T
     dt = F.softplus(dt + dt_bias[:, None])
     steps = [x.unflatten(1, (K, D)).permute(3, 0, 1, 2).contiguous() for x in (dt, dt * u)]  # (L, batch, K, D)
     steps += [x.permute(3, 0, 1, 2).contiguous() for x in (B, C)]  # (L, batch, K, N)
-    h = u.new_zeros(batch, K, D, N)
+    A = A.view(K, D, N).transpose(1, 2).contiguous()  # channels innermost: there are many more of them than states
+    h = u.new_zeros(batch, K, N, D)
     parts = []
     for segment in zip(*(x.split(SEGMENT) for x in steps), strict=True):
-        arguments = (h, A.view(K, D, N), *segment)
+        arguments = (h, A, *segment)
         if torch.is_grad_enabled():
             h, y = checkpoint(_walk, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
@@ -70,9 +71,9 @@ def plain_scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D_skip: T
 def _walk(h: Tensor, A: Tensor, dt: Tensor, drive: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     answers = []
     for dt_l, drive_l, B_l, C_l in zip(*(x.unbind() for x in (dt, drive, B, C)), strict=True):
-        decay = torch.exp(dt_l.unsqueeze(-1) * A)
-        h = torch.addcmul(drive_l.unsqueeze(-1) * B_l.unsqueeze(-2), decay, h)
-        answers.append(torch.matmul(h, C_l.unsqueeze(-1)).squeeze(-1))
+        decay = torch.exp(dt_l.unsqueeze(-2) * A)
+        h = torch.addcmul(drive_l.unsqueeze(-2) * B_l.unsqueeze(-1), decay, h)
+        answers.append(torch.matmul(C_l.unsqueeze(-2), h).squeeze(-2))
     return h, torch.stack(answers)
 
 

@@ -8,6 +8,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,11 @@ Say = Callable[[str], None]
 
 MIN_SAMPLE = 0.02  # seconds; a call that is shorter is repeated within a sample
 _PROCESS = Path("/proc/self")
+# Of glibc's mallopt: what is larger than the one is mapped by itself, and given back at once when it is free; more
+# than the other, free at the end of the heap, is given back. The large values are those that a process which works
+# with tensors comes to by itself (the thresholds grow with use), the small one makes resident memory what is in use.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+_LARGEST_THRESHOLD, _SMALL_THRESHOLD = 2**25, 2**16
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,7 @@ class Contender:
     Attributes:
         name: in tables.
         make: gives what is called again and again. What has to be compiled or captured first belongs in here.
-        warm_up: whether the first call is to be ignored. A plain loop has nothing to warm up, so where one call takes
-            all the time there is, that call is the measurement.
+        warm_up: whether the first call does more than those that follow, as compilers do. It is not looked at then.
         compared: whether a ratio to the baseline means anything; not for a part of the work, or a calibration.
         skip: why it is not run.
     """
@@ -93,18 +98,13 @@ def take_turns(
             call = contender.make()
             if contender.warm_up:
                 call()
-            first = _watched(call, device)
+            result.peak_bytes, took = _watched(call, device)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
             result.note = "out of memory"
             continue
-        result.peak_bytes = first.peak_bytes
-        pilot = first.samples[0]
-        if pilot >= effort.seconds:
-            result.samples = first.samples
-        else:
-            running[contender.name] = call, max(1, math.ceil(min(MIN_SAMPLE, effort.seconds / 2) / pilot))
+        running[contender.name] = call, max(1, math.ceil(min(MIN_SAMPLE, effort.seconds / 2) / took))
     while running:
         for name, (call, count) in list(running.items()):
             samples = results[name].samples
@@ -132,32 +132,32 @@ def seconds(call: Call, device: torch.device, count: int = 1) -> float:
     return (time.perf_counter() - began) / count
 
 
-def _watched(call: Call, device: torch.device) -> Measured:
-    """One call, its time and its memory.
+def _watched(call: Call, device: torch.device) -> tuple[int | None, float]:
+    """Memory at the peak of one call beyond what was held before, and its seconds; it is no sample.
 
     On a GPU, what torch's allocator held at most. On a CPU, the growth of the process' resident memory at its peak,
-    which Linux counts: memory that is not torch's own is in it too.
+    which Linux counts: memory that is not torch's own is in it too. None on other systems.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         took = seconds(call, device)
-        return Measured([took], torch.cuda.max_memory_allocated(device) - before)
-    if not _reset_peak():
-        return Measured([seconds(call, device)])
-    before = _resident("VmRSS")
-    took = seconds(call, device)
-    return Measured([took], max(0, _resident("VmHWM") - before))
-
-
-def _reset_peak() -> bool:
-    """Give free memory back and let the peak start anew; False where the system does not offer it."""
+        return torch.cuda.max_memory_allocated(device) - before, took
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-        (_PROCESS / "clear_refs").write_text("5")
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _SMALL_THRESHOLD)
+        libc.malloc_trim(0)
+        (_PROCESS / "clear_refs").write_text("5")  # the peak starts anew
     except (OSError, AttributeError, TypeError):  # not Linux, not glibc, or not allowed
-        return False
-    return True
+        return None, seconds(call, device)
+    try:
+        before = _resident("VmRSS")
+        with ThreadPoolExecutor(1) as thread:  # a new one has a heap of its own, without holes that others left
+            took = thread.submit(seconds, call, device).result()
+        return max(0, _resident("VmHWM") - before), took
+    finally:
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
+        libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_THRESHOLD)
 
 
 def _resident(what: str) -> int:
