@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def test_scan(options, tmp_path, capsys):
     count = int(row["case"].split("tasks ")[1].split(",")[0]), int(row["case"].split("batch ")[1])
     assert row["figures"]["G updates/s"] == pytest.approx(tiny.updates(*count) / row["seconds"] / 1e9)
     assert "speed-up" in capsys.readouterr().out
+    tables = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "tables.py"))["markdown"](report)
+    assert tables.count("| forward | mtmamba, cpu |") == tables.count("\n**") > 0
 
 
 @pytest.mark.parametrize("name", ["mtmamba", "mtmamba_plus"])
@@ -126,11 +129,12 @@ def test_stages_of_the_command_line_are_those_of_the_scan():
     [
         (["scaling", "--sides", "100"], "multiples of 32; got 100"),
         (["scan", "--repeats", "0"], "must be positive, not 0"),
+        (["scan", "--device", "meta"], "--device meta"),
         (["model", "--encoder", "no_such_net"], "no_such_net"),
         (["model", "--tasks", "kitti"], "kitti"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_mistakes_get_a_line(arguments, reason, capsys):
-    assert main(["bench", *arguments, "--device", "cpu"]) == 2
+    assert main(["bench", arguments[0], "--device", "cpu", *arguments[1:]]) == 2
     assert reason in capsys.readouterr().err

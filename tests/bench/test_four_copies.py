@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 
 from mtmamba.bench import four_copies
+from mtmamba.bench.measure import Effort, take_turns
 from mtmamba.bench.replace import with_scans_replaced
-from mtmamba.bench.scan import in_route_order
+from mtmamba.bench.scan import STAGES, contenders, in_route_order
+from mtmamba.bench.scan import make_inputs as make_stage
 from mtmamba.models.mtmamba import PRESETS
 from mtmamba.ops import selective_scan_2d
 from tests.conftest import tiny
@@ -35,6 +40,30 @@ def test_same_answer_and_gradients_as_the_operator(size, dtype):
 
 def test_without_a_gpu_the_plain_loop_is_inside():
     assert four_copies.operator(CPU) == ("plain loop", four_copies.plain_scan)
+
+
+def test_mamba_ssm_is_given_what_its_operator_takes(monkeypatch):
+    """By a stand-in with its signature, as no CUDA operator runs here."""
+
+    def selective_scan_fn(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):
+        assert z is None
+        assert delta_softplus
+        return four_copies.plain_scan(u, delta, A, B, C, D, delta_bias)
+
+    interface = ModuleType("mamba_ssm.ops.selective_scan_interface")
+    interface.selective_scan_fn = selective_scan_fn  # type: ignore[attr-defined]
+    for name in ("mamba_ssm", "mamba_ssm.ops"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    name, operator = four_copies.operator(torch.device("cuda"))
+    assert name == "mamba-ssm"
+    u, proj, *weights = make_inputs(5, 9)
+    answer = torch.stack(four_copies.selective_scan(operator, u, in_route_order(proj), *weights))
+    torch.testing.assert_close(answer, selective_scan_2d(u, proj, *weights, backend="reference"))
+    inputs = make_stage(STAGES["tiny"], 2, 1, CPU, torch.float32)
+    for backward in (False, True):
+        results = take_turns(contenders(inputs, "base", operator, backward, slow=False), CPU, Effort(1, 1e-3))
+        assert results["mamba-ssm alone, copies given"].samples
 
 
 @pytest.mark.parametrize("preset", PRESETS)

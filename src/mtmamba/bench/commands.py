@@ -58,7 +58,7 @@ def add_commands(commands: Any, add: AddCommand, size: Callable[[str], tuple[int
     model.add_argument("--model", default="mtmamba", choices=("mtmamba", "mtmamba_plus"), help="which (mtmamba)")
     model.add_argument("--tasks", default="nyudv2", help="a benchmark's set of tasks (nyudv2)")
     model.add_argument("--encoder", nargs="+", help="timm's names (convnext_tiny; on a GPU the published Swin-Large)")
-    model.add_argument("--size", nargs="+", type=size, metavar="HxW", help="of images (224x288; on a GPU 448x576)")
+    model.add_argument("--size", nargs="+", type=size, metavar="HxW", help="of images (128x160; on a GPU 448x576)")
     model.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B", help="images (1)")
     model.add_argument("--mode", default="both", choices=("inference", "train", "both"), help="what to run (both)")
     model.add_argument("--compile", action="store_true", help="beside it, the model through torch.compile")
@@ -78,7 +78,7 @@ def add_commands(commands: Any, add: AddCommand, size: Callable[[str], tuple[int
     scaling.add_argument("--channels", type=int, default=16, help="of the finest map; coarser ones double (16)")
     scaling.add_argument("--cross-task", default="f_ctm", choices=("f_ctm", "s_ctm", "none"), help="(f_ctm)")
     scaling.add_argument("--backward", action="store_true", help="forward and backward, not only forward")
-    scaling.add_argument("--budget", type=float, default=10.0, help="seconds a call may take before larger ones (10)")
+    scaling.add_argument("--budget", type=float, default=8.0, help="seconds a call may take before larger ones (8)")
     scaling.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves there")
     for command in (scan, model, scaling):
         _add_common(command)
@@ -115,7 +115,7 @@ def _model(options: argparse.Namespace) -> None:
     device, effort, command = _common(options)
     large = device.type == "cuda"
     encoders = options.encoder or [PUBLISHED_ENCODER if large else "convnext_tiny"]
-    sizes = options.size or [(448, 576) if large else (224, 288)]
+    sizes = options.size or [(448, 576) if large else (128, 160)]
     extra: dict[str, Any] = {}
     if options.quick:
         encoders, sizes = ["convnext_atto"], [(32, 32)]
@@ -152,6 +152,12 @@ def _common(options: argparse.Namespace) -> tuple[torch.device, Effort, str]:
     if options.repeats < 1 or options.seconds <= 0:
         raise ValueError(f"--repeats and --seconds must be positive, not {options.repeats} and {options.seconds}")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(
+            f"--device {options.device}: what can be measured here is cpu, or cuda where torch finds a GPU"
+        )
+    if device.index is not None:
+        torch.cuda.set_device(device)  # events are recorded there
     effort = Effort(1, 0.01) if options.quick else Effort(options.repeats, options.seconds)
     return device, effort, _command_line(options)
 

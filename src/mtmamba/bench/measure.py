@@ -23,7 +23,7 @@ _PROCESS = Path("/proc/self")
 # than the other, free at the end of the heap, is given back. The large values are those that a process which works
 # with tensors comes to by itself (the thresholds grow with use), the small one makes resident memory what is in use.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-_LARGEST_THRESHOLD, _SMALL_THRESHOLD = 2**25, 2**16
+_LARGEST_THRESHOLD, _SMALL_THRESHOLD = 2**25, 2**14
 
 
 @dataclass(frozen=True)

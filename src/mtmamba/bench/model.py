@@ -73,11 +73,11 @@ class Setup:
         total = MultiTaskLoss([task.name for task in tasks], reduction="sum")
 
         def call() -> None:
-            optimizer.zero_grad()
             with self.autocast():
                 logits = model(self.images)
             total({task.name: task.loss(logits[task.name], targets[task.name]) for task in tasks}).backward()
             optimizer.step()
+            optimizer.zero_grad()  # last, so that gradients count as memory of the step
 
         return call
 

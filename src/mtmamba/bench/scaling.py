@@ -77,7 +77,7 @@ def run(
     width: Width,
     dtype: torch.dtype = torch.float32,
     backward: bool = False,
-    budget: float = 10.0,
+    budget: float = 8.0,
 ) -> Report:
     """Measure every side with ``at_tasks`` tasks, and every number of tasks at ``at_side``; print tables on the way.
 

@@ -88,10 +88,10 @@ def run(
         rows = []
         for phase in ("forward", "forward + backward"):
             backward = phase != "forward"
-            contenders = _contenders(inputs, baseline, operator, backward, slow or updates <= QUICK_LOOP)
+            taking_part = contenders(inputs, baseline, operator, backward, slow or updates <= QUICK_LOOP)
             with progress(f"{case}, {phase}") as say:
-                results = take_turns(contenders, device, effort, say)
-            rows += report.add(case, phase, contenders, results, _figures(updates, backward, device, results))
+                results = take_turns(taking_part, device, effort, say)
+            rows += report.add(case, phase, taking_part, results, _figures(updates, backward, device, results))
         print_rows(rows, baseline)
     return report
 
@@ -117,9 +117,10 @@ def in_route_order(proj: Tensor) -> Tensor:
     return torch.stack(routes, dim=1).unflatten(0, proj.shape[:2])  # contiguous
 
 
-def _contenders(
+def contenders(
     inputs: list[Tensor], baseline: str, operator: four_copies.Operator, backward: bool, slow: bool
 ) -> list[Contender]:
+    """Whoever takes part, on inputs of the operator; ``slow``: the sequential loop too."""
     u, proj, *weights = inputs
     copies = [u, in_route_order(proj.detach()).requires_grad_(), *weights]
 
@@ -129,14 +130,14 @@ def _contenders(
 
     loop_alone = partial(selective_scan_2d, backend="reference")
     backends = [name for name in available_backends(u.device, u.dtype) if name != "reference"]
-    contenders = [contender(f"mtmamba, {name}", partial(selective_scan_2d, backend=name), inputs) for name in backends]
+    found = [contender(f"mtmamba, {name}", partial(selective_scan_2d, backend=name), inputs) for name in backends]
     baseline_options = {"warm_up": operator is not four_copies.plain_scan}
-    contenders.append(contender(baseline, partial(four_copies.selective_scan, operator), copies, **baseline_options))
+    found.append(contender(baseline, partial(four_copies.selective_scan, operator), copies, **baseline_options))
     if operator is not four_copies.plain_scan:
-        contenders.append(contender("mamba-ssm alone, copies given", partial(_each, operator), _ready(copies)))
+        found.append(contender("mamba-ssm alone, copies given", partial(_each, operator), _ready(copies)))
     skip = "" if slow else "skipped (--slow measures it)"
-    contenders.append(contender("sequential loop", loop_alone, inputs, warm_up=False, skip=skip))
-    return contenders + ([machine.fma_loop()] if u.device.type == "cpu" else [])
+    found.append(contender("sequential loop", loop_alone, inputs, warm_up=False, skip=skip))
+    return found + ([machine.fma_loop()] if u.device.type == "cpu" else [])
 
 
 def _with_gradients(function: Function, inputs: list[Tensor]) -> Call:
