@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from mtmamba.bench import commands, scaling
+from mtmamba.bench.machine import FMA_NAME
 from mtmamba.bench.report import Row
 from mtmamba.bench.scan import STAGES
 from mtmamba.cli import main
@@ -44,9 +45,7 @@ def contenders(report: dict[str, Any], phase: str) -> list[str]:
 def test_scan(options, tmp_path, capsys):
     report = run(tmp_path, "scan", *options)
     for phase in ("forward", "forward + backward"):
-        assert {"mtmamba, cpu", "mtmamba, parallel", "sequential loop", "FMA loop (calibration)"} < set(
-            contenders(report, phase)
-        )
+        assert {"mtmamba, cpu", "mtmamba, parallel", "sequential loop", FMA_NAME} < set(contenders(report, phase))
     tiny, (row, *_) = STAGES["tiny"], report["rows"]
     count = int(row["case"].split("tasks ")[1].split(",")[0]), int(row["case"].split("batch ")[1])
     assert row["figures"]["G updates/s"] == pytest.approx(tiny.updates(*count) / row["seconds"] / 1e9)
@@ -58,8 +57,8 @@ def test_scan(options, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["mtmamba", "mtmamba_plus"])
 def test_model(name, tmp_path):
     report = run(tmp_path, "model", *([] if name == "mtmamba" else ["--model", name]))
-    assert contenders(report, "inference") == ["mtmamba", report["baseline"], "encoder alone"]
-    assert contenders(report, "training step") == ["mtmamba", report["baseline"]]
+    assert contenders(report, "inference") == ["mtmamba", report["baseline"], "encoder alone", FMA_NAME]
+    assert contenders(report, "training step") == ["mtmamba", report["baseline"], FMA_NAME]
     ours, _, encoder, *_ = report["rows"]
     assert 0 < ours["figures"]["scan share"] < 1
     assert ours["figures"]["times its dense part"] > 1
@@ -80,15 +79,15 @@ def test_scaling(options, tmp_path):
     assert main(command) == 0
     report = json.loads(path.read_text())
     assert str(plot) not in report["command"]  # nor any other file's name
-    assert {row["contender"] for row in report["rows"]} == {"mtmamba", "attention", report["baseline"]}
+    assert {row["contender"] for row in report["rows"]} == {"mtmamba", "attention", report["baseline"], FMA_NAME}
     assert {fit["against"] for fit in report["extra"]["fits"]} == {"pixels", "tasks"}
-    assert len(report["rows"]) == 3 * 3  # 32 and 64 with 1 task; 1 (the same) and 2 tasks at 32
+    assert len(report["rows"]) == 1 + 3 * 3  # calibration; 32 and 64 with 1 task; 1 (the same) and 2 tasks at 32
     assert Image.open(plot).size[0] > 500
 
 
 def test_scaling_stops_at_the_budget(tmp_path):
     report = run(tmp_path, "scaling", "--budget", "1e-09")
-    first, later = report["rows"][:3], report["rows"][3:6]
+    first, later = report["rows"][1:4], report["rows"][4:7]
     assert all(row["seconds"] for row in first)
     assert all("(--budget 1e-09)" in row["note"] for row in later)
 
@@ -118,6 +117,16 @@ def test_attention_takes_the_place_of_a_scan():
     torch.testing.assert_close(attention(x.flip(2, 3)), y.flip(2, 3))
     x[:, :, 3, 4] += 1
     assert (attention(x) - y)[:, :, 0, 0].abs().max() > 1e-6
+
+
+def test_without_a_kind_all_run_with_their_defaults(monkeypatch):
+    ran: list[tuple[str, str]] = []
+    for kind in ("scan", "model", "scaling"):
+        monkeypatch.setattr(
+            commands, f"_{kind}", lambda options: ran.append((options.kind, commands._command_line(options)))
+        )
+    assert main(["bench"]) == 0
+    assert ran == [(kind, f"mtmamba bench {kind}") for kind in ("scan", "model", "scaling")]
 
 
 def test_stages_of_the_command_line_are_those_of_the_scan():

@@ -91,6 +91,11 @@ def fma_count() -> int:
     return torch.get_num_threads() * _FMA_FLOATS * _FMA_ROUNDS * _FMA_CHAIN
 
 
+def fma_rate(seconds: float) -> dict[str, float]:
+    """What a table says of one call of :func:`fma_loop`."""
+    return {"G FMA/s": fma_count() / seconds / 1e9}
+
+
 @njit(nogil=True, fastmath={"contract"})
 def _fma(values: np.ndarray) -> None:
     scale, shift = np.float32(0.75), np.float32(0.25)

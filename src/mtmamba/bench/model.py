@@ -154,6 +154,7 @@ def run(
         rows = []
         for phase in phases:
             contenders = PHASES[phase](setup, baseline, compiled)
+            contenders += [machine.fma_loop()] if device.type == "cpu" else []
             with progress(f"{case}, {phase}") as say:
                 results = take_turns(contenders, device, effort, say)
                 parts = {}
@@ -171,4 +172,9 @@ def _compiled(model: nn.Module) -> Callable[[Tensor], Any]:
 
 
 def _figures(batch: int, parts: dict[str, float]) -> Callable[[str, float], dict[str, float]]:
-    return lambda contender, seconds: {"images/s": batch / seconds, **(parts if contender == OURS else {})}
+    def figures(contender: str, seconds: float) -> dict[str, float]:
+        if contender == machine.FMA_NAME:
+            return machine.fma_rate(seconds)
+        return {"images/s": batch / seconds, **(parts if contender == OURS else {})}
+
+    return figures

@@ -100,6 +100,10 @@ def run(
     baseline = f"four copies ({inside})"
     report = Report("scaling", command, machine.describe(device), baseline)
     print_heading(report)
+    if device.type == "cpu":
+        loop = [machine.fma_loop()]
+        results = take_turns(loop, device, effort)
+        print_rows(report.add("calibration", "", loop, results, lambda _, seconds: machine.fma_rate(seconds)), baseline)
     sweeps = {
         "pixels": [Case(side, at_tasks) for side in sorted(set(sides))],
         "tasks": [Case(at_side, count) for count in sorted(set(tasks))],

@@ -26,7 +26,7 @@ def draw(report: Report, path: Path) -> None:
                 if (fit["quantity"], fit["against"]) == (quantity, against)
             }
             place = {case["case"]: case["side"] ** 2 if against == "pixels" else case["tasks"] for case in cases}
-            contenders = list(dict.fromkeys(row.contender for row in report.rows))
+            contenders = list(dict.fromkeys(row.contender for row in report.rows if row.case in place))
             for contender, color, marker in zip(contenders, _COLORS, _MARKERS, strict=True):
                 points = sorted(
                     (place[row.case], getattr(row, quantity) / unit)
@@ -42,7 +42,7 @@ def draw(report: Report, path: Path) -> None:
             axes.grid(alpha=0.3)
             if axes.lines:
                 axes.legend(frameon=False)
-    phase = report.rows[0].phase
+    phase = report.rows[-1].phase
     figure.suptitle(f"Decoder, {phase}, {report.extra['dtype']}\n{machine.name(report.machine)}", fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

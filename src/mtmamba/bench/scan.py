@@ -175,7 +175,7 @@ def _figures(updates: int, backward: bool, device: torch.device, results: dict[s
 
     def figures(contender: str, seconds: float) -> dict[str, float]:
         if contender == machine.FMA_NAME:
-            return {"G FMA/s": machine.fma_count() / seconds / 1e9}
+            return machine.fma_rate(seconds)
         found = {"G updates/s": updates / seconds / 1e9}
         if fma_seconds is not None:  # what the machine could have computed meanwhile, in the same minute
             found["FMAs per update"] = seconds / updates * machine.fma_count() / fma_seconds
