@@ -29,8 +29,9 @@ lint: $(INSTALLED)  ## style, types, layers, spelling
 	$(BIN)/lint-imports
 	$(BIN)/codespell $(wildcard src tests benchmarks examples docs .ci .github Makefile *.md *.toml)
 
-bench: $(INSTALLED)  ## every benchmark, with its default arguments
-	@set -e; for script in $(wildcard benchmarks/[a-z]*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(INSTALLED)  ## every benchmark, with its default arguments: some ten minutes
+	$(BIN)/mtmamba bench
+	$(BIN)/python benchmarks/rooms.py
 
 clean:  ## remove .venv, caches, and what training and the demo wrote (runs/, demo/)
 	rm -rf $(VENV) runs demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -13,7 +13,10 @@ from PIL import Image
 from mtmamba.cli import main
 from tests.models.test_official import published_state, write
 
-COMMANDS = (["train"], ["eval"], ["predict"], ["info"], ["convert"], ["rooms", "preview"], ["rooms", "write"])
+COMMANDS = (
+    *(["train"], ["eval"], ["predict"], ["info"], ["convert"], ["rooms", "preview"], ["rooms", "write"], ["bench"]),
+    *(["bench", "scan"], ["bench", "model"], ["bench", "scaling"]),
+)
 
 
 @pytest.fixture(scope="module")

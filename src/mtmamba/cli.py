@@ -1,4 +1,4 @@
-"""The command line: mtmamba train | eval | predict | info | convert | rooms."""
+"""The command line: mtmamba train | eval | predict | info | convert | rooms | bench."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mtmamba
+from mtmamba.bench.commands import add_commands as add_bench_commands
 
 if TYPE_CHECKING:
     from mtmamba.training.evaluate import Results
@@ -336,6 +337,8 @@ def _parser() -> argparse.ArgumentParser:
     for command in (preview, write):
         command.add_argument("--size", type=_size, default=(240, 320), metavar="HxW", help="of the images (240x320)")
         command.add_argument("--seed", type=int, default=0, help="another seed gives other rooms (0)")
+
+    add_bench_commands(commands, _command, _size)
     return parser
 
 
