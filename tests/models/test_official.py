@@ -38,7 +38,10 @@ def checkpoint(tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("official") / "m.pth.tar", published_state("mtmamba_plus_cityscapes_window7"))
 
 
-PLACES = [("cpu", backend) for backend in available_backends("cpu")]
+PLACES = [
+    pytest.param("cpu", backend, marks=[pytest.mark.slow] if backend == "triton" else [])  # by its interpreter
+    for backend in available_backends("cpu")
+]
 if torch.cuda.is_available():
     PLACES += [("cuda", backend) for backend in available_backends("cuda")]
 
@@ -54,6 +57,9 @@ def test_golden(name, device, backend, tmp_path, monkeypatch):
         if isinstance(module, SelectiveScan2d):
             module.backend = backend
     images = torch.from_numpy(seeded.image((2, 3, *spec["image"]), spec["seed"])).to(device)
+    if (device, backend) == ("cpu", "triton"):
+        monkeypatch.setattr("mtmamba.ops.triton.SEGMENT", 8)  # less padding to interpret
+        images = images[:1]
     with torch.no_grad():
         found = {f"encoder.{i}": m.permute(0, 3, 1, 2) for i, m in enumerate(model.encoder(images))}
         for task, logits in model(images).items():
@@ -62,7 +68,7 @@ def test_golden(name, device, backend, tmp_path, monkeypatch):
     assert found.keys() == golden.keys()
     tolerance = 1e-5 if (device, backend) == ("cpu", "reference") else 1e-4
     for key, want in golden.items():
-        assert (found[key].cpu() - want).abs().max() <= tolerance * want.abs().max(), key
+        assert (found[key].cpu() - want[: len(images)]).abs().max() <= tolerance * want.abs().max(), key
 
 
 def test_saved_model_gives_the_same_answers(checkpoint, tmp_path):

@@ -92,6 +92,11 @@ def inference_contenders(setup: Setup, baseline: str, compiled: bool) -> list[Co
     ]
     if compiled:
         contenders.insert(1, Contender(f"{OURS}, compiled", lambda: setup.inference(_compiled(model.eval()))))
+        if setup.images.is_cuda:
+            graphs = Contender(
+                f"{OURS}, compiled, CUDA graphs", lambda: setup.inference(_compiled(model.eval(), "reduce-overhead"))
+            )
+            contenders.insert(2, graphs)
     return contenders
 
 
@@ -166,8 +171,8 @@ def run(
     return report
 
 
-def _compiled(model: nn.Module) -> Callable[[Tensor], Any]:
-    compiled: Callable[[Tensor], Any] = torch.compile(model)
+def _compiled(model: nn.Module, mode: str | None = None) -> Callable[[Tensor], Any]:
+    compiled: Callable[[Tensor], Any] = torch.compile(model, mode=mode, dynamic=False)
     return compiled
 
 

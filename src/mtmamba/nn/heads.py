@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mtmamba.nn.grouped import GroupedConv2d, GroupedLayerNorm, GroupedLinear, channels_last
 
-# The dense head's maps at the image's resolution are the model's largest tensors. They are made a band of rows at a time:
+# The dense head's maps at the image's resolution are the model's largest tensors. A band of rows is made at a time:
 BAND_ELEMENTS = 2**27  # of a band: 256 MiB of bfloat16
 BAND_ELEMENTS_IN_CACHE = 2**20  # on a CPU: 4 MiB of float32
 
