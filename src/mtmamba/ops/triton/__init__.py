@@ -30,7 +30,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from mtmamba.ops import triton_kernels as kernels
+from mtmamba.ops.triton import kernels
 from mtmamba.ops.routes import NUM_ROUTES
 
 SEGMENT = 64  # steps from one kept h to the next; a multiple of 8
