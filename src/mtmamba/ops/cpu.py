@@ -1,141 +1,60 @@
-"""The selective scan on a CPU, by Numba: in-order walks with the state in cache, forward and backward.
-
-One tile of work is a tile of channels of one image of one group. It walks the four routes one after the other, reads
-each pixel where it lies (no permuted copies) and keeps h, [states][channels], in the first-level cache. The innermost
-loops run over channels and are vectorised by LLVM; exp is a polynomial, since calls to a library's would not be.
-Tiles are independent, and summed in a fixed order: results do not depend on the number of threads.
-
-Backward keeps nothing but the inputs. It walks each route forwards once for the state before every segment of steps,
-then takes the segments from last to first: replay (states and decays are kept), then the adjoint.
-
-Everything inside is float32. dt and its softplus, and all that is a matmul, is left to torch.
-Shape letters: G groups, B images, L pixels, D channels, N states, R rank of dt, K = 4 routes.
-"""
+"""The selective scan on a CPU, by Numba."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from torch import Tensor
 
-from mtmamba.ops.routes import NUM_ROUTES, route_indices
+from mtmamba.ops import simd
+from mtmamba.ops.routes import NUM_ROUTES
+from mtmamba.ops.simd import LANES, LOG2E, add_lane_sums, claim, dot, exp2, fma, load, mul, prefetch, sigmoid
+from mtmamba.ops.simd import load_lanes, softplus, spread, store, store_lanes
 
-TILE = 64  # channels of a tile
-SEGMENT_ELEMENTS = 2**15  # of the states that backward keeps at once: 128 KiB, to stay in the second-level cache
-LOG2E = np.float32(1.4426950408889634)
-# Not "reassoc": it would delete the rounding trick of exp2. Dot products, which need it, are a function of their own.
-_FLAGS = {"contract", "nnan", "ninf", "nsz", "arcp"}
+STEPS = 64  # of a segment; h is kept before every segment for backward
+WIDTH = 4  # vectors of channels of a tile
 
 
 def forward(
     u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor, *, keep: bool
 ) -> tuple[Tensor, Tensor]:
     """2-D selective scan; shapes as in :func:`mtmamba.ops.selective_scan_2d`, float32 inside."""
-    work = _Work(u, proj, dt_weight, dt_bias, A_log, D_skip)
-    y = torch.zeros(work.u.shape)
-
-    def run(*tile: int) -> None:
-        _forward_tile(*work.arrays, y.numpy(), *tile)
-
-    work.run(run)
-    return y.reshape(1, *u.shape).to(u.dtype), u.new_empty(0, dtype=torch.float32)
-
-
-def backward(
-    grad_y: Tensor,
-    states: Tensor,
-    u: Tensor,
-    proj: Tensor,
-    dt_weight: Tensor,
-    dt_bias: Tensor,
-    A_log: Tensor,
-    D_skip: Tensor,
-) -> tuple[Tensor, ...]:
-    """Gradients of the six inputs, each in its input's dtype."""
-    inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
-    work = _Work(*inputs)
-    G, B, _, D = work.u.shape
-    N = A_log.shape[-1]
-    gy = grad_y.detach().float().flatten(2, 3).contiguous()
-    du = torch.zeros(work.u.shape)
-    dz = torch.empty(work.dt.shape)  # z: before softplus
-    dBC = torch.empty(work.tiles, *work.BC.shape)
-    dA = torch.zeros(B, G, NUM_ROUTES, N, D)
-
-    def run(*tile: int) -> None:
-        _backward_tile(gy.numpy(), *work.arrays, *(grad.numpy() for grad in (du, dz, dBC, dA)), *tile)
-
-    work.run(run)
-    dz_flat, low_flat = dz.flatten(0, 1).flatten(1, 2), work.low.flatten(0, 1).flatten(1, 2)  # (G K, B L, D or R)
-    d_low = torch.bmm(dz_flat, work.dt_weight.flatten(0, 1)).reshape(work.low.shape).permute(0, 2, 3, 1, 4)
-    dA_log = dA.sum(0) * -torch.exp(A_log.detach().float()).transpose(2, 3)
-    grads = (
-        du,
-        torch.cat([d_low, dBC.sum(0)], dim=-1),
-        torch.bmm(dz_flat.transpose(1, 2), low_flat),
-        dz_flat.sum(1),
-        dA_log.transpose(2, 3),
-        (gy * work.u).sum((1, 2)).unsqueeze(1).expand(-1, NUM_ROUTES, -1),
-    )
-    return tuple(grad.reshape(t.shape).to(t.dtype).contiguous() for grad, t in zip(grads, inputs, strict=True))
+    G, B, H, W, D = u.shape
+    N, R = A_log.shape[-1], dt_weight.shape[-1]
+    inputs = [flat(tensor) for tensor in (u, proj, dt_weight, dt_bias, A_log, D_skip)]
+    inputs[4] = np.exp(inputs[4]) * np.float32(-LOG2E)
+    y = torch.empty(u.shape)
+    states = torch.empty(states_shape(G, B, H * W, D, N) if keep else (0,))
+    tiles = -(-D // (LANES * WIDTH))
+    shape = (G * B, B, H, W, D, N, R, WIDTH, int(keep))
+    _run(_forward, G * B * tiles, *inputs, flat(y), flat(states), shape)
+    return y.unsqueeze(0).to(u.dtype), states
 
 
-class _Work:
-    """The inputs as the kernels want them, and the tiles they are cut into."""
+def states_shape(G: int, B: int, L: int, D: int, N: int) -> tuple[int, ...]:
+    return G, B, NUM_ROUTES, -(-L // STEPS), -(-D // LANES), N, LANES
 
-    def __init__(
-        self, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
-    ) -> None:
-        inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
-        u, proj, self.dt_weight, dt_bias, A_log, D_skip = (tensor.detach().float() for tensor in inputs)
-        G, K, D, R = dt_weight.shape
-        self.u = u.flatten(2, 3).contiguous()  # (G, B, L, D)
-        flat = proj.flatten(2, 3)  # (G, B, L, K, R + 2N)
-        self.BC = flat[..., R:].contiguous()
-        self.low = flat[..., :R].permute(0, 3, 1, 2, 4).contiguous()  # (G, K, B, L, R)
-        weight = self.dt_weight.reshape(G * K, D, R).transpose(1, 2)
-        z = torch.baddbmm(dt_bias.reshape(G * K, 1, D), self.low.reshape(G * K, -1, R), weight)
-        self.dt = F.softplus(z).reshape(*self.low.shape[:-1], D)  # (G, K, B, L, D)
-        A = -torch.exp(A_log) * float(LOG2E)
-        self.A = A.transpose(2, 3).contiguous()  # (G, K, N, D), for exp2
-        self.D_skip = D_skip.contiguous()
-        self.routes = route_indices(*u.shape[2:4]).numpy()
-        self.tiles = -(-D // TILE)
 
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What both kernels read: u, dt, BC, A, D_skip, routes; all contiguous, or rows would not vectorise."""
-        return *(tensor.numpy() for tensor in (self.u, self.dt, self.BC, self.A, self.D_skip)), self.routes
+def flat(tensor):
+    return tensor.detach().float().contiguous().numpy().reshape(-1)
 
-    def run(self, tile: Callable[[int, int, int, int], None]) -> None:
-        """Call ``tile(group, image, first channel, last channel + 1)`` for all, on torch's number of threads."""
-        G, B, _, D = self.u.shape
-        starts = range(0, D, TILE)
-        jobs = iter([(g, b, start, min(start + TILE, D)) for g in range(G) for b in range(B) for start in starts])
-        lock = threading.Lock()
 
-        def drain() -> None:
-            while True:
-                with lock:
-                    job = next(jobs, None)
-                if job is None:
-                    return
-                tile(*job)
-
-        helpers = min(torch.get_num_threads(), G * B * len(starts)) - 1
-        waiting = [_pool().submit(drain) for _ in range(helpers)]
-        drain()
-        for future in waiting:
+def _run(kernel, jobs, *arguments):
+    claims = np.zeros(1, np.int64)
+    helpers = min(torch.get_num_threads(), jobs) - 1
+    waiting = [_pool().submit(kernel, *arguments, claims) for _ in range(helpers)]
+    kernel(*arguments, claims)
+    for future in waiting:
+        if not future.cancel():
             future.result()
 
 
@@ -158,177 +77,156 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def _kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """njit without the GIL; machine code is kept on disk where there is a place for it."""
-
-    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # no writable place: compiled anew in every process
-            return njit(nogil=True, **options)(function)
-
-    return compiled
+_part = njit(nogil=True, error_model="numpy")
 
 
-def _exp2_code(typing_context: Any, x: Any) -> Any:
-    """2**x for x <= 0 in float32, by instructions that vectorise; relative error 1e-7.
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` without the GIL; its machine code is kept on disk where there is a place for it.
 
-    x = i + f with |f| <= 1/2: adding 1.5 * 2^23 rounds to i; 2^f by a polynomial of degree 6 (Taylor's of
-    exp(f log 2)); i goes to the exponent by integer addition.
+    Numba notices changes of this file; those of the vectors it knows by the name that the file on disk gets.
     """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        single, integer = ir.FloatType(), ir.IntType(32)
-        (value,) = arguments
-        lowest, magic = ir.Constant(single, -126.0), ir.Constant(single, 12582912.0)
-        clamped = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
-        shifted = builder.fadd(clamped, magic)
-        rest = builder.fsub(clamped, builder.fsub(shifted, magic))
-        power = ir.Constant(single, _COEFFICIENTS[0])
-        for coefficient in _COEFFICIENTS[1:]:
-            power = builder.fadd(builder.fmul(power, rest), ir.Constant(single, coefficient))
-        exponent = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, 23))
-        return builder.bitcast(builder.add(builder.bitcast(power, integer), exponent), single)
-
-    return types.float32(types.float32), code
+    function.__qualname__ += hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()[:8]
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no writable place: compiled anew in every process
+        return _part(function)
 
 
-_exp2: Any = intrinsic(_exp2_code)
+@_part
+def _scratch(count):
+    """Uninitialised floats that start at a multiple of 64 bytes."""
+    buffer = np.empty(count + 16, np.float32)
+    start = (-(buffer.ctypes.data // 4)) % 16
+    return buffer[start : start + count]
 
-# log(2)^n / n!, highest power first, as float32 holds them
-_COEFFICIENTS = [float(np.float32(np.log(2.0) ** n / np.prod(np.arange(1.0, n + 1)))) for n in range(6, -1, -1)]
+
+@_part
+def _pixel(route, step, height, width):
+    if route >= 2:
+        step = height * width - 1 - step
+    return step if route % 2 == 0 else step % height * width + step // height
 
 
-@_kernel(fastmath=_FLAGS)
-def _forward_tile(u, dt, BC, A, D_skip, routes, y, g, b, start, stop):
-    """y += scan of channels start..stop of image b of group g.
-
-    u, y (G, B, L, D); dt (G, K, B, L, D); BC (G, B, L, K, 2N); A (G, K, N, D), times log2(e); D_skip (G, K, D).
-    """
-    _, K, N, _ = A.shape
-    width = stop - start
-    h = np.empty((N, width), np.float32)
-    dx = np.empty(width, np.float32)
-    rate = np.empty((N, width), np.float32)
-    for k in range(K):
-        h[:] = 0
-        rate[:] = A[g, k, :, start:stop]
-        skip = D_skip[g, k, start:stop]
-        for pixel in routes[k]:
-            x = u[g, b, pixel, start:stop]
-            step = dt[g, k, b, pixel, start:stop]
-            out = y[g, b, pixel, start:stop]
-            bc = BC[g, b, pixel, k]
-            for j in range(width):
-                dx[j] = step[j] * x[j]
-                out[j] += skip[j] * x[j]
+@_part
+def _load_weights(weight, bias, A, where, D, N, R, start, vectors, weights, biases, rates):
+    ranks = (R + 3) // 4 * 4
+    for v in range(vectors):
+        for j in range(LANES):
+            channel = start + v * LANES + j
+            row = where * D + channel
+            inside = channel < D
+            biases[v * LANES + j] = bias[row] if inside else 0
+            for r in range(R):
+                weights[(v * ranks + r) * LANES + j] = weight[row * R + r] if inside else 0
             for n in range(N):
-                state, a = h[n], rate[n]
-                to_state, to_out = bc[n], bc[N + n]
-                for j in range(width):
-                    state[j] = _exp2(step[j] * a[j]) * state[j] + dx[j] * to_state
-                    out[j] += state[j] * to_out
+                rates[(v * N + n) * LANES + j] = A[row * N + n] if inside else 0
 
 
-@_kernel(fastmath=_FLAGS)
-def _backward_tile(gy, u, dt, BC, A, D_skip, routes, du, dz, dBC, dA, g, b, start, stop):
-    """Adjoint of _forward_tile.
-
-    Added to: du (G, B, L, D), dA (B, G, K, N, D). Written: dz (G, K, B, L, D), dBC (tiles, G, B, L, K, 2N).
-    """
-    _, K, N, _ = A.shape
-    L = routes.shape[1]
-    width, tile = stop - start, start // TILE
-    length = min(L, max(16, SEGMENT_ELEMENTS // (N * width)))  # of a segment
-    segments = (L + length - 1) // length
-    entry = np.empty((segments, N, width), np.float32)  # h before each segment
-    h = np.empty((length + 1, N, width), np.float32)
-    decay = np.empty((length, N, width), np.float32)
-    adjoint = np.empty((length, N, width), np.float32)  # dL/dh after each step
-    carried = np.empty((N, width), np.float32)  # dL/dh, as the step behind hands it on
-    rate = np.empty((N, width), np.float32)
-    to_rate = np.empty((N, width), np.float32)
-    dx = np.empty(width, np.float32)
-    for k in range(K):
-        route, skip = routes[k], D_skip[g, k, start:stop]
-        rate[:] = A[g, k, :, start:stop]
-        to_rate[:] = 0
-        carried[:] = 0
-        h[0] = 0
-        for s in range(segments):
-            entry[s] = h[0]
-            if s == segments - 1:
-                break  # its states come with the replay
-            for i in range(s * length, (s + 1) * length):
-                pixel = route[i]
-                x, step, bc = u[g, b, pixel, start:stop], dt[g, k, b, pixel, start:stop], BC[g, b, pixel, k]
-                for n in range(N):
-                    state, a, to_state = h[0, n], rate[n], bc[n]
-                    for j in range(width):
-                        state[j] = _exp2(step[j] * a[j]) * state[j] + step[j] * x[j] * to_state
-        for s in range(segments - 1, -1, -1):
-            first = s * length
-            steps = min(length, L - first)
-            h[0] = entry[s]
-            for i in range(steps):
-                pixel = route[first + i]
-                x, step, bc = u[g, b, pixel, start:stop], dt[g, k, b, pixel, start:stop], BC[g, b, pixel, k]
-                for j in range(width):
-                    dx[j] = step[j] * x[j]
-                for n in range(N):
-                    before, after, kept = h[i, n], h[i + 1, n], decay[i, n]
-                    a, to_state = rate[n], bc[n]
-                    for j in range(width):
-                        kept[j] = _exp2(step[j] * a[j])
-                        after[j] = kept[j] * before[j] + dx[j] * to_state
-            for i in range(steps - 1, -1, -1):
-                pixel = route[first + i]
-                x, step, bc = u[g, b, pixel, start:stop], dt[g, k, b, pixel, start:stop], BC[g, b, pixel, k]
-                upstream, to_x, to_z = (
-                    gy[g, b, pixel, start:stop],
-                    du[g, b, pixel, start:stop],
-                    dz[g, k, b, pixel, start:stop],
-                )
-                for j in range(width):
-                    dx[j] = 0
-                    to_z[j] = 0
-                for n in range(N):
-                    before, kept, a = h[i, n], decay[i, n], rate[n]
-                    to_state, to_out = bc[n], bc[N + n]
-                    own, behind, to_a = adjoint[i, n], carried[n], to_rate[n]
-                    for j in range(width):
-                        own[j] = behind[j] + upstream[j] * to_out
-                        dx[j] += own[j] * to_state
-                        behind[j] = own[j] * kept[j]
-                        through = behind[j] * before[j]
-                        to_z[j] += through * a[j]
-                        to_a[j] += through * step[j]
-                for j in range(width):
-                    # softplus'(z) = 1 - exp(-dt); by its series where the difference would lose digits
-                    t = step[j]
-                    series = t * (1 - t * (1 - t * (1 - t * (1 - t / 5) / 4) / 3) / 2)
-                    slope = series if t < np.float32(0.1) else 1 - _exp2(-t * LOG2E)
-                    to_z[j] = (to_z[j] / LOG2E + dx[j] * x[j]) * slope
-                    to_x[j] += dx[j] * t + skip[j] * upstream[j]
-            for i in range(steps):
-                pixel = route[first + i]
-                x, step, upstream = (
-                    u[g, b, pixel, start:stop],
-                    dt[g, k, b, pixel, start:stop],
-                    gy[g, b, pixel, start:stop],
-                )
-                to_bc = dBC[tile, g, b, pixel, k]
-                for j in range(width):
-                    dx[j] = step[j] * x[j]
-                for n in range(N):
-                    to_bc[n] = _dot(adjoint[i, n], dx)
-                    to_bc[N + n] = _dot(h[i + 1, n], upstream)
-        dA[b, g, k, :, start:stop] += to_rate
+@_part
+def _load_rows(proj, image, k, pixels, steps, L, N, R, low, BC):
+    for s in range(steps):
+        row = ((image * L + pixels[s]) * 4 + k) * (R + 2 * N)
+        for r in range(R):
+            low[r * STEPS + s] = proj[row + r]
+        for n in range(2 * N):
+            BC[s * 2 * N + n] = proj[row + R + n]
 
 
-@_kernel(fastmath=True)
-def _dot(a, b):
-    total = np.float32(0)
-    for j in range(a.shape[0]):
-        total += a[j] * b[j]
-    return total
+@_part
+def _steps_of(weights, low, biases, v, ranks, steps, dt):
+    for s in range(0, steps, 8):
+        z = mul(load(biases, v * LANES, 1), spread(ONES, 0, 8, 1))
+        for r in range(ranks):
+            z = fma(load(weights, (v * ranks + r) * LANES, 1), spread(low, r * STEPS + s, 8, 1), z)
+        store(dt, s * LANES, softplus(z))
+
+
+ONES = np.ones(8, np.float32)
+
+
+def _walk(count):
+    @_part
+    def walk(rates, h, at, BC, n, N, dt, dx, out, steps):
+        a = load(rates, at, count)
+        state = load(h, at, count)
+        for s in range(steps):
+            decay = exp2(mul(load(dt, s * LANES, 1), a))
+            state = fma(decay, state, mul(load(dx, s * LANES, 1), spread(BC, s * 2 * N + n, count, 1)))
+            store(out, s * LANES, dot(state, spread(BC, s * 2 * N + N + n, count, 1), load(out, s * LANES, 1)))
+        store(h, at, state)
+
+    return walk
+
+
+_walk_8, _walk_4, _walk_2, _walk_1 = _walk(8), _walk(4), _walk(2), _walk(1)
+MOST = int(os.environ.get("MOST", "4"))
+
+
+@_kernel
+def _forward(u, proj, weight, bias, A, skip, y, states, shape, claims):
+    images, B, H, W, D, N, R, width, keep = shape
+    L = H * W
+    ranks = (R + 3) // 4 * 4
+    all_vectors = (D + LANES - 1) // LANES
+    tiles = (all_vectors + width - 1) // width
+    weights, biases = _scratch(width * ranks * LANES), _scratch(width * LANES)
+    skips = _scratch(width * LANES)
+    rates, h = _scratch(width * N * LANES), _scratch(width * N * LANES)
+    low, BC = _scratch(ranks * STEPS), _scratch(STEPS * 2 * N)
+    dt, dx, out = _scratch(STEPS * LANES), _scratch(STEPS * LANES), _scratch(STEPS * LANES)
+    pixels = np.empty(STEPS + 1, np.int64)
+    low[:] = 0
+    weights[:] = 0
+    while True:
+        job = claim(claims)
+        if job >= images * tiles:
+            break
+        image, tile = job // tiles, job % tiles
+        group = image // B
+        start = tile * width * LANES
+        vectors = min(width, all_vectors - tile * width)
+        for j in range(vectors * LANES):
+            skips[j] = 0
+            if start + j < D:
+                for k in range(4):
+                    skips[j] += skip[(group * 4 + k) * D + start + j]
+        for k in range(4):
+            _load_weights(weight, bias, A, group * 4 + k, D, N, R, start, vectors, weights, biases, rates)
+            h[:] = 0
+            for segment in range((L + STEPS - 1) // STEPS):
+                first = segment * STEPS
+                steps = min(STEPS, L - first)
+                for s in range(steps):
+                    pixels[s] = _pixel(k, first + s, H, W)
+                if keep:
+                    at = (((image * 4 + k) * ((L + STEPS - 1) // STEPS) + segment) * all_vectors + tile * width) * N * LANES
+                    for i in range(0, vectors * N * LANES, LANES):
+                        store(states, at + i, load(h, i, 1))
+                _load_rows(proj, image, k, pixels, steps, L, N, R, low, BC)
+                for v in range(vectors):
+                    _steps_of(weights, low, biases, v, ranks, steps, dt)
+                    channel = start + v * LANES
+                    lanes = min(LANES, D - channel)
+                    for s in range(steps):
+                        at = (image * L + pixels[s]) * D + channel
+                        x = load_lanes(u, at, lanes)
+                        store(dx, s * LANES, mul(x, load(dt, s * LANES, 1)))
+                        if k == 0:
+                            store(out, s * LANES, mul(x, load(skips, v * LANES, 1)))
+                        else:
+                            store(out, s * LANES, load_lanes(y, at, lanes))
+                    n = 0
+                    while n + MOST <= N:
+                        if MOST == 8:
+                            _walk_8(rates, h, (v * N + n) * LANES, BC, n, N, dt, dx, out, steps)
+                        else:
+                            _walk_4(rates, h, (v * N + n) * LANES, BC, n, N, dt, dx, out, steps)
+                        n += MOST
+                    while n + 2 <= N:
+                        _walk_2(rates, h, (v * N + n) * LANES, BC, n, N, dt, dx, out, steps)
+                        n += 2
+                    if n < N:
+                        _walk_1(rates, h, (v * N + n) * LANES, BC, n, N, dt, dx, out, steps)
+                    for s in range(steps):
+                        at = (image * L + pixels[s]) * D + channel
+                        store_lanes(y, at, load(out, s * LANES, 1), lanes)
