@@ -41,7 +41,7 @@ class Backend:
 
 # In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
 _BACKENDS: dict[str, Backend] = {
-    "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), (torch.float32, torch.bfloat16, torch.float16)),
+    "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), (torch.float32, torch.bfloat16, torch.float16), states_shape=cpu.states_shape),
     "parallel": Backend(parallel.forward, parallel.backward),
     "reference": Backend(reference.forward, reference.backward),
 }

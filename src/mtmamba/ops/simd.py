@@ -141,6 +141,7 @@ def _elementwise(code: Callable[..., ir.Value]) -> Any:
     return intrinsic(lambda context, x, y, z: typed(context, x, y, z))
 
 
+add = _elementwise(lambda build, x, y: build.fadd(x, y))
 mul = _elementwise(lambda build, x, y: build.fmul(x, y))
 fma = _elementwise(_fma)  # x * y + z
 exp2 = _elementwise(_exp2)
@@ -226,12 +227,38 @@ def spread(typing, array, index, count, stride):
     def generate(context, build, signature, arguments):
         block = ir.Constant(ir.ArrayType(_VECTOR, number), ir.Undefined)
         for i in range(number):
-            index = _offset(build, arguments[1], i * stride.literal_value)
+            index = build.add(arguments[1], build.mul(arguments[3], _INDEX(i)))
             scalar = build.load(_address(context, build, array, arguments[0], index, _FLOAT))
             block = build.insert_value(block, _splat(build, scalar), i)
         return block
 
-    return Block(number)(array, types.intp, count, stride), generate
+    return Block(number)(array, types.intp, count, types.intp), generate
+
+
+@intrinsic
+def splat(typing, value):
+    """One vector with ``value`` in all lanes."""
+
+    def generate(context, build, signature, arguments):
+        return build.insert_value(
+            ir.Constant(ir.ArrayType(_VECTOR, 1), ir.Undefined), _splat(build, arguments[0]), 0
+        )
+
+    return Block(1)(types.float32), generate
+
+
+@intrinsic(prefer_literal=True)
+def repeat(typing, vector, count):
+    """``count`` times the same vector."""
+    number = count.literal_value
+
+    def generate(context, build, signature, arguments):
+        block = ir.Constant(ir.ArrayType(_VECTOR, number), ir.Undefined)
+        for i in range(number):
+            block = build.insert_value(block, build.extract_value(arguments[0], 0), i)
+        return block
+
+    return Block(number)(vector, count), generate
 
 
 @intrinsic
