@@ -274,24 +274,41 @@ def dot(typing, x, y, start):
     return Block(1)(x, y, start), generate
 
 
+def _shuffle(build: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
+    return build.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT, len(lanes)), lanes))
+
+
+def _add_pairs(build: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """In every four lanes: two sums of neighbours in x, two in y."""
+    fours = range(0, LANES, 4)
+    even, odd = (
+        [four + lane for four in fours for lane in (i, i + 2, LANES + i, LANES + i + 2)] for i in (0, 1)
+    )
+    return build.fadd(_shuffle(build, x, y, even), _shuffle(build, x, y, odd))
+
+
 @intrinsic
 def add_lane_sums(typing, array, index, block):
-    """``array[index + i] += `` the sum of the lanes of vector i; always in the same order."""
+    """``array[index + i] +=`` the sum of the lanes of vector i; always in the same order."""
 
     def generate(context, build, signature, arguments):
-        for i in range(block.count):
-            vector, width = build.extract_value(arguments[2], i), LANES
-            while width > 1:
-                width //= 2
-                halves = [
-                    build.shuffle_vector(
-                        vector, vector, ir.Constant(ir.VectorType(_INT, width), list(range(j, j + width)))
-                    )
-                    for j in (0, width)
-                ]
-                vector = build.fadd(*halves)
-            pointer = _address(context, build, array, arguments[0], _offset(build, arguments[1], i), _FLOAT)
-            build.store(build.fadd(build.load(pointer), build.extract_element(vector, _INT(0))), pointer)
+        vectors = [build.extract_value(arguments[2], i) for i in range(block.count)]
+        for first in range(0, block.count, 4):
+            four = vectors[first : first + 4]
+            w, x, y, z = four + [four[-1]] * (4 - len(four))
+            sums = _add_pairs(build, _add_pairs(build, w, x), _add_pairs(build, y, z))
+            while sums.type.count > 4:
+                half = sums.type.count // 2
+                low, high = (_shuffle(build, sums, sums, list(range(i, i + half))) for i in (0, half))
+                sums = build.fadd(low, high)
+            if len(four) == 4:
+                index = _offset(build, arguments[1], first)
+                pointer = _address(context, build, array, arguments[0], index, ir.VectorType(_FLOAT, 4))
+                build.store(build.fadd(build.load(pointer, align=4), sums), pointer, align=4)
+                continue
+            for i in range(len(four)):
+                pointer = _address(context, build, array, arguments[0], _offset(build, arguments[1], first + i), _FLOAT)
+                build.store(build.fadd(build.load(pointer), build.extract_element(sums, _INT(i))), pointer)
 
     return types.void(array, types.intp, block), generate
 
