@@ -144,6 +144,19 @@ def _pixel(route, step, height, width):
 
 
 @_part
+def _read(array, at, lanes):
+    return load(array, at, 1) if lanes >= LANES else load_lanes(array, at, lanes)
+
+
+@_part
+def _write(array, at, vector, lanes):
+    if lanes >= LANES:
+        store(array, at, vector)
+    else:
+        store_lanes(array, at, vector, lanes)
+
+
+@_part
 def _load_weights(tile, sizes, group, route, first, vectors, dt_weight, dt_bias, A, D_skip):
     """Weights of a route for ``vectors`` vectors from channel ``first`` on; zeros for channels that do not exist."""
     N, R, D = sizes.states, sizes.rank, sizes.channels
@@ -174,8 +187,8 @@ def _load_segment(tile, sizes, image, route, segment, towards, proj):
         tile.pixels[s] = image * L + pixel
         tile.pixels[STEPS + s] = image * L + _pixel(route, later, sizes.height, sizes.width)
         start = (tile.pixels[s] * 4 + route) * row
-        for i in range(row):
-            tile.rows[s * row + i] = proj[start + i]
+        for i in range(0, row, LANES):
+            _write(tile.rows, s * row + i, _read(proj, start + i, row - i), row - i)
     return steps
 
 
@@ -187,19 +200,6 @@ def _logits(tile, sizes, v, s):
     for r in range(sizes.rank):
         z = fma(load(tile.weights, (v * sizes.rank + r) * LANES, 1), spread(tile.rows, s * row + r, 8, row), z)
     return z
-
-
-@_part
-def _read(array, at, lanes):
-    return load(array, at, 1) if lanes >= LANES else load_lanes(array, at, lanes)
-
-
-@_part
-def _write(array, at, vector, lanes):
-    if lanes >= LANES:
-        store(array, at, vector)
-    else:
-        store_lanes(array, at, vector, lanes)
 
 
 def _walk(count):
@@ -460,8 +460,11 @@ def backward_kernel(
                         _back_to_rank_1(tile, grad, sizes, vectors, r, steps)
                     for s in range(steps):
                         at = proj_start + (tile.pixels[s] * 4 + route) * row
-                        for i in range(row):
-                            to_proj[at + i] = grad.rows[s * row + i] + (0 if new_rows else to_proj[at + i])
+                        for i in range(0, row, LANES):
+                            vector = _read(grad.rows, s * row + i, row - i)
+                            if not new_rows:
+                                vector = add(vector, _read(to_proj, at + i, row - i))
+                            _write(to_proj, at + i, vector, row - i)
                 for i in range(min(vectors * LANES, D - first)):
                     v, j = i // LANES, i % LANES
                     at = (image * 4 + route) * D + first + i
