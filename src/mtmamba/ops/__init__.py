@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mtmamba.ops import cpu, parallel, reference
+from mtmamba.ops import parallel, reference
 from mtmamba.ops.routes import NUM_ROUTES, route_indices
 
 __all__ = ["NUM_ROUTES", "available_backends", "route_indices", "scan_flops", "selective_scan_2d"]
@@ -41,10 +42,20 @@ class Backend:
 
 # In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
 _BACKENDS: dict[str, Backend] = {
-    "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), (torch.float32, torch.bfloat16, torch.float16), states_shape=cpu.states_shape),
     "parallel": Backend(parallel.forward, parallel.backward),
     "reference": Backend(reference.forward, reference.backward),
 }
+_CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+try:
+    from mtmamba.ops import cpu
+except ImportError as error:  # no Numba, or one that does not go with NumPy
+    _why_no_cpu: str | None = str(error)
+else:
+    _why_no_cpu = None
+    _BACKENDS = {
+        "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), _CPU_DTYPES, states_shape=cpu.states_shape),
+        **_BACKENDS,
+    }
 
 
 def available_backends(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[str]:
@@ -93,9 +104,20 @@ def selective_scan_2d(
     inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
     if parallel.exporting():  # other runtimes know torch's operators only
         return parallel.forward(*inputs, keep=False)[0].squeeze(0)
+    if backend is None and u.device.type == "cpu" and u.dtype in _CPU_DTYPES:
+        _mention_missing_numba()
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     parts, _ = _scan(*inputs, name, keep)
     return parts.squeeze(0) if len(parts) == 1 else parts.sum(0)
+
+
+def _mention_missing_numba() -> None:
+    """Once, where the backend that needs it would have been taken."""
+    global _why_no_cpu
+    if _why_no_cpu is not None and not torch.compiler.is_compiling():
+        text = f"without Numba ({_why_no_cpu}) the scan takes the backend 'parallel', which is several times slower"
+        _why_no_cpu = None
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int) -> int:

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtmamba.ops.cpu_kernels import STEPS, Sizes, backward_kernel, forward_kernel
+from mtmamba.ops.cpu.simd import LANES, LOG2E
+from mtmamba.ops.cpu.tiles import STEPS, Sizes
+from mtmamba.ops.cpu.walk import forward_kernel
+from mtmamba.ops.cpu.walk_back import backward_kernel
 from mtmamba.ops.routes import NUM_ROUTES
-from mtmamba.ops.simd import LANES, LOG2E
 
 MOST_VECTORS = 8  # of a tile: its scratch should stay in the second-level cache
 ENOUGH_JOBS = 16  # of backward; more would cost memory (chains of one image) or fill no machine

@@ -15,16 +15,20 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import config, types
+from numba import config, extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
+
+# Its annotations are those of the function it wraps, which has one parameter more.
+intrinsic: Any = extending.intrinsic
 
 
 def _lanes() -> int:
     """Sixteen with AVX-512, else eight (which LLVM splits where registers are narrower), as Numba sees the CPU."""
-    named = config.CPU_FEATURES
-    features = named.split(",") if named is not None else [f"+{k}" for k, v in llvm.get_host_cpu_features().items() if v]
-    return 16 if "+avx512f" in features else 8
+    named: str | None = vars(config)["CPU_FEATURES"]
+    if named is not None:
+        return 16 if "+avx512f" in named.split(",") else 8
+    return 16 if llvm.get_host_cpu_features().get("avx512f") else 8
 
 
 LANES = _lanes()
@@ -52,6 +56,14 @@ class Block(types.Type):
 class _BlockModel(models.PrimitiveModel):
     def __init__(self, manager: Any, block: Block) -> None:
         super().__init__(manager, block, ir.ArrayType(_VECTOR, block.count))
+
+
+def _undefined(count: int) -> ir.Constant:
+    return ir.Constant(ir.ArrayType(_VECTOR, count), ir.Undefined)
+
+
+def _single(build: ir.IRBuilder, vector: ir.Value) -> ir.Value:
+    return build.insert_value(_undefined(1), vector, 0)
 
 
 def _constant(value: float) -> ir.Constant:
@@ -122,7 +134,7 @@ def _elementwise(code: Callable[..., ir.Value]) -> Any:
             raise ValueError("blocks of different counts")
 
         def generate(context: Any, build: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            result = ir.Constant(ir.ArrayType(_VECTOR, count), ir.Undefined)
+            result = _undefined(count)
             for i in range(count):
                 vectors = [
                     build.extract_value(argument, min(i, block.count - 1))
@@ -164,7 +176,7 @@ def load(typing, array, index, count):
     number = count.literal_value
 
     def generate(context, build, signature, arguments):
-        block = ir.Constant(ir.ArrayType(_VECTOR, number), ir.Undefined)
+        block = _undefined(number)
         for i in range(number):
             index = _offset(build, arguments[1], i * LANES)
             pointer = _address(context, build, array, arguments[0], index, _VECTOR)
@@ -201,7 +213,7 @@ def load_lanes(typing, array, index, lanes):
         mask = _first_lanes(build, arguments[2])
         name = f"llvm.masked.load.v{LANES}f32.p0"
         vector = _call(build, name, _VECTOR, pointer, _INT(4), mask, _constant(0.0))
-        return build.insert_value(ir.Constant(ir.ArrayType(_VECTOR, 1), ir.Undefined), vector, 0)
+        return _single(build, vector)
 
     return Block(1)(array, types.intp, types.intp), generate
 
@@ -225,7 +237,7 @@ def spread(typing, array, index, count, stride):
     number = count.literal_value
 
     def generate(context, build, signature, arguments):
-        block = ir.Constant(ir.ArrayType(_VECTOR, number), ir.Undefined)
+        block = _undefined(number)
         for i in range(number):
             index = build.add(arguments[1], build.mul(arguments[3], _INDEX(i)))
             scalar = build.load(_address(context, build, array, arguments[0], index, _FLOAT))
@@ -240,9 +252,7 @@ def splat(typing, value):
     """One vector with ``value`` in all lanes."""
 
     def generate(context, build, signature, arguments):
-        return build.insert_value(
-            ir.Constant(ir.ArrayType(_VECTOR, 1), ir.Undefined), _splat(build, arguments[0]), 0
-        )
+        return _single(build, _splat(build, arguments[0]))
 
     return Block(1)(types.float32), generate
 
@@ -253,7 +263,7 @@ def repeat(typing, vector, count):
     number = count.literal_value
 
     def generate(context, build, signature, arguments):
-        block = ir.Constant(ir.ArrayType(_VECTOR, number), ir.Undefined)
+        block = _undefined(number)
         for i in range(number):
             block = build.insert_value(block, build.extract_value(arguments[0], 0), i)
         return block
@@ -269,7 +279,7 @@ def dot(typing, x, y, start):
         total = build.extract_value(arguments[2], 0)
         for i in range(x.count):
             total = _fma(build, build.extract_value(arguments[0], i), build.extract_value(arguments[1], i), total)
-        return build.insert_value(ir.Constant(ir.ArrayType(_VECTOR, 1), ir.Undefined), total, 0)
+        return _single(build, total)
 
     return Block(1)(x, y, start), generate
 
@@ -281,9 +291,7 @@ def _shuffle(build: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: list[int]) ->
 def _add_pairs(build: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     """In every four lanes: two sums of neighbours in x, two in y."""
     fours = range(0, LANES, 4)
-    even, odd = (
-        [four + lane for four in fours for lane in (i, i + 2, LANES + i, LANES + i + 2)] for i in (0, 1)
-    )
+    even, odd = ([four + lane for four in fours for lane in (i, i + 2, LANES + i, LANES + i + 2)] for i in (0, 1))
     return build.fadd(_shuffle(build, x, y, even), _shuffle(build, x, y, odd))
 
 
