@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mtmamba.ops import cpu, parallel, reference, triton
+from mtmamba.ops import parallel, reference
 from mtmamba.ops.routes import NUM_ROUTES, route_indices
 
 __all__ = ["NUM_ROUTES", "available_backends", "route_indices", "scan_flops", "selective_scan_2d"]
@@ -41,13 +42,24 @@ class Backend:
 
 
 HALF_OR_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
-# In order of preference: without a wish of the caller's, the first one that runs on the device is taken.
-_BACKENDS: dict[str, Backend] = {
-    "cpu": Backend(cpu.forward, cpu.backward, ("cpu",), HALF_OR_SINGLE),
-    "triton": Backend(triton.forward, triton.backward, triton.DEVICES, HALF_OR_SINGLE, 4, triton.states_shape),
-    "parallel": Backend(parallel.forward, parallel.backward),
-    "reference": Backend(reference.forward, reference.backward),
-}
+_BACKENDS: dict[str, Backend] = {}  # in order of preference: without a caller's wish, the first that runs is taken
+_MISSING: dict[str, str] = {}  # by device type: why the backend made for it is not there
+try:
+    from mtmamba.ops import cpu
+except ImportError as error:  # no Numba, or one that does not go with NumPy
+    _MISSING["cpu"] = f"Numba ({error})"
+else:
+    _BACKENDS["cpu"] = Backend(cpu.forward, cpu.backward, ("cpu",), HALF_OR_SINGLE, states_shape=cpu.states_shape)
+try:
+    from mtmamba.ops import triton
+except ImportError as error:  # torch brings it on Linux only
+    _MISSING["cuda"] = f"Triton ({error})"
+else:
+    _BACKENDS["triton"] = Backend(
+        triton.forward, triton.backward, triton.DEVICES, HALF_OR_SINGLE, parts=4, states_shape=triton.states_shape
+    )
+_BACKENDS["parallel"] = Backend(parallel.forward, parallel.backward)
+_BACKENDS["reference"] = Backend(reference.forward, reference.backward)
 
 
 def available_backends(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[str]:
@@ -80,7 +92,7 @@ def selective_scan_2d(
         dt_bias: (G, 4, D).
         A_log: (G, 4, D, N).
         D_skip: (G, 4, D).
-        backend: "cpu", "parallel" or "reference"; None takes the best for the device and the dtype of ``u``.
+        backend: "cpu", "triton", "parallel" or "reference"; None takes the best for the device and the dtype of ``u``.
 
     Returns:
         y (G, B, H, W, D) in ``u``'s dtype. States are float32 (float64 when ``u`` is float64).
@@ -96,9 +108,19 @@ def selective_scan_2d(
     inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
     if parallel.exporting():  # other runtimes know torch's operators only
         return parallel.forward(*inputs, keep=False)[0].squeeze(0)
+    if backend is None and u.dtype in HALF_OR_SINGLE:
+        _mention_missing(u.device.type)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     parts, _ = _scan(*inputs, name, keep)
     return parts.squeeze(0) if len(parts) == 1 else parts.sum(0).to(u.dtype)
+
+
+def _mention_missing(device: str) -> None:
+    """Once, where the missing backend would have been taken."""
+    if device in _MISSING and not torch.compiler.is_compiling():
+        what = _MISSING.pop(device)
+        text = f"without {what} the scan takes the backend 'parallel', which is several times slower"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def scan_flops(groups: int, batch: int, pixels: int, channels: int, states: int) -> int:
