@@ -251,7 +251,7 @@ with warnings.catch_warnings(record=True) as caught:
 messages = [str(warning.message) for warning in caught if "Numba" in str(warning.message)]
 print(available_backends(), len(messages), messages[0])
 """
-    answer = run_python(blocked + SCAN + code)
+    answer = run_python(blocked + SCAN + code, TRITON_INTERPRET="0")
     assert answer.startswith("['parallel', 'reference'] 1 without Numba (")
     assert available_backends()[0] == "cpu"
 

@@ -60,6 +60,8 @@ else:
     )
 _BACKENDS["parallel"] = Backend(parallel.forward, parallel.backward)
 _BACKENDS["reference"] = Backend(reference.forward, reference.backward)
+if "triton" in _BACKENDS and "cpu" in triton.DEVICES:
+    _BACKENDS["triton"] = _BACKENDS.pop("triton")  # interpreted, it is the slowest
 
 
 def available_backends(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[str]:

@@ -30,8 +30,8 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from mtmamba.ops.triton import kernels
 from mtmamba.ops.routes import NUM_ROUTES
+from mtmamba.ops.triton import kernels
 
 SEGMENT = 64  # steps from one kept h to the next; a multiple of 8
 STAGES = 4  # of a forward walk: eight steps are computed while those of the next STAGES - 1 loads are under way
