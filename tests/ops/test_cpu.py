@@ -99,6 +99,12 @@ def test_odd_sizes(size, sizes):
         assert relative_difference(got, want) < 2e-5, name
 
 
+def test_no_images_have_no_gradient():
+    y, *grads = answer_and_gradients(make_inputs(3, 4, B=0), "cpu")
+    assert y.shape == (2, 0, 3, 4, 5)
+    assert all((grad == 0).all() for grad in grads)
+
+
 def test_65536_pixels():
     inputs = make_inputs(256, 256, G=1, B=1, D=3, N=2, R=1)
     inputs[3] = inputs[3] - 5  # slow decays: states remember thousands of steps

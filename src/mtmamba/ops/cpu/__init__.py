@@ -70,7 +70,7 @@ def backward(
     for other in others:
         dproj += other
     to_skip = dD_skip.sum(1, keepdim=True).repeat(1, NUM_ROUTES, 1)
-    grads = (du, dproj, *(grad.sum(1) if B > 1 else grad.squeeze(1) for grad in of_images), to_skip)
+    grads = (du, dproj, *(grad.squeeze(1) if B == 1 else grad.sum(1) for grad in of_images), to_skip)
     return tuple(grad.to(tensor.dtype) for grad, tensor in zip(grads, inputs, strict=True))
 
 

@@ -2,7 +2,7 @@
 
 LLVM's own vectoriser turns a scan's plain loops into half of what these reach. A kernel holds a :class:`Block` of
 ``count`` vectors of ``LANES`` floats in registers; operations work element by element, and a block of one vector goes
-with a block of any. Arrays are one-dimensional and indexed in floats; ``count`` and ``stride`` are constants.
+with a block of any. Arrays are one-dimensional and indexed in floats; a ``count`` is a constant.
 
 Nothing here sets fast-math flags: every result is what IEEE arithmetic says, on one thread or many.
 """
@@ -97,7 +97,7 @@ def _larger(build: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 
 
 def _exp2(build: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """2^x for x <= 127, to 1.2e-7; 2^-126 for all that is below -126.
+    """2^x for x <= 127, to 1.7e-7; 2^-126 for all that is below -126.
 
     Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits; from there it goes into the exponent.
     """
@@ -110,17 +110,21 @@ def _exp2(build: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return build.bitcast(build.add(power, exponent), _VECTOR)
 
 
+def _decayed(build: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """e^-|x|"""
+    magnitude = _larger(build, x, build.fsub(_constant(0.0), x))
+    return _exp2(build, build.fmul(magnitude, _constant(-LOG2E)))
+
+
 def _softplus(build: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """log(1 + e^x), accurate relative to itself however small it is."""
-    magnitude = _larger(build, x, build.fsub(_constant(0.0), x))
-    small = _exp2(build, build.fmul(magnitude, _constant(-LOG2E)))
+    small = _decayed(build, x)
     return _fma(build, small, _polynomial(build, _LOG1P, small), _larger(build, _constant(0.0), x))
 
 
 def _sigmoid(build: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """1 / (1 + e^-x), accurate relative to itself."""
-    magnitude = _larger(build, x, build.fsub(_constant(0.0), x))
-    small = _exp2(build, build.fmul(magnitude, _constant(-LOG2E)))
+    small = _decayed(build, x)
     above = build.select(build.fcmp_ordered("<", x, _constant(0.0)), small, _constant(1.0))
     return build.fdiv(above, build.fadd(small, _constant(1.0)))
 
@@ -309,14 +313,10 @@ def add_lane_sums(typing, array, index, block):
                 half = sums.type.count // 2
                 low, high = (_shuffle(build, sums, sums, list(range(i, i + half))) for i in (0, half))
                 sums = build.fadd(low, high)
-            if len(four) == 4:
-                index = _offset(build, arguments[1], first)
-                pointer = _address(context, build, array, arguments[0], index, ir.VectorType(_FLOAT, 4))
-                build.store(build.fadd(build.load(pointer, align=4), sums), pointer, align=4)
-                continue
-            for i in range(len(four)):
-                pointer = _address(context, build, array, arguments[0], _offset(build, arguments[1], first + i), _FLOAT)
-                build.store(build.fadd(build.load(pointer), build.extract_element(sums, _INT(i))), pointer)
+            sums = _shuffle(build, sums, sums, list(range(len(four))))
+            index = _offset(build, arguments[1], first)
+            pointer = _address(context, build, array, arguments[0], index, sums.type)
+            build.store(build.fadd(build.load(pointer, align=4), sums), pointer, align=4)
 
     return types.void(array, types.intp, block), generate
 

@@ -38,15 +38,15 @@ class Sizes(NamedTuple):
 class Tile(NamedTuple):
     """Scratch of a tile and the present segment of its route."""
 
-    weights: np.ndarray
-    biases: np.ndarray
-    skips: np.ndarray
-    rates: np.ndarray
-    rows: np.ndarray
+    weights: np.ndarray  # [v][r][j]
+    biases: np.ndarray  # [v][j]
+    skips: np.ndarray  # [v][j]: D_skip, summed over the routes
+    rates: np.ndarray  # [v][n][j]: A * log2(e)
+    rows: np.ndarray  # [s][r + 2n]
     pixels: np.ndarray  # [2][s]: of this segment and of the next one
-    dt: np.ndarray
-    dx: np.ndarray  # dt * u
-    y: np.ndarray  # backward: its gradient
+    dt: np.ndarray  # [v][s][j]
+    dx: np.ndarray  # [v][s][j]: dt * u
+    y: np.ndarray  # [v][s][j]; in backward its gradient
 
 
 part: Any = njit(nogil=True, error_model="numpy")
@@ -99,11 +99,13 @@ def _pixel(route, step, height, width):
 
 @part
 def read(array, at, lanes):
+    """A vector, of whose lanes only the first ``lanes`` exist."""
     return load(array, at, 1) if lanes >= LANES else load_lanes(array, at, lanes)
 
 
 @part
 def write(array, at, vector, lanes):
+    """The first ``lanes`` lanes of a vector, or all."""
     if lanes >= LANES:
         store(array, at, vector)
     else:

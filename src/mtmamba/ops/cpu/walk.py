@@ -42,6 +42,24 @@ def _walk(count):
 _walk_4, _walk_2, _walk_1 = _walk(4), _walk(2), _walk(1)
 
 
+@part
+def _gather(tile, sizes, first, vectors, steps, fresh, u, y):
+    """dt, dt * u, and y as the routes before left it; ``fresh``: there were none, so y starts with the skips."""
+    D = sizes.channels
+    for v in range(vectors):
+        for s in range(0, steps, 8):
+            store(tile.dt, (v * STEPS + s) * LANES, softplus(logits(tile, sizes, v, s)))
+    for s in range(steps):
+        for v in range(vectors):
+            channel, i = first + v * LANES, (v * STEPS + s) * LANES
+            at, later = tile.pixels[s] * D + channel, tile.pixels[STEPS + s] * D + channel
+            prefetch(u, later)
+            prefetch(y, later)
+            x = read(u, at, D - channel)
+            store(tile.dx, i, mul(x, load(tile.dt, i, 1)))
+            store(tile.y, i, mul(x, load(tile.skips, v * LANES, 1)) if fresh else read(y, at, D - channel))
+
+
 @kernel
 def forward_kernel(u, proj, dt_weight, dt_bias, A, D_skip, y, states, keep, shape, claims):
     """y, and with ``keep`` h before every segment; each call takes jobs until there are no more."""
@@ -65,21 +83,7 @@ def forward_kernel(u, proj, dt_weight, dt_bias, A, D_skip, y, states, keep, shap
                     at = (((image * 4 + route) * segments + segment) * all_vectors + start) * N * LANES
                     states[at : at + vectors * N * LANES] = h[: vectors * N * LANES]
                 steps = load_segment(tile, sizes, image, route, segment, 1, proj)
-                for v in range(vectors):
-                    for s in range(0, steps, 8):
-                        store(tile.dt, (v * STEPS + s) * LANES, softplus(logits(tile, sizes, v, s)))
-                for s in range(steps):
-                    for v in range(vectors):
-                        channel, i = first + v * LANES, (v * STEPS + s) * LANES
-                        at = tile.pixels[s] * D + channel
-                        prefetch(u, tile.pixels[STEPS + s] * D + channel)
-                        prefetch(y, tile.pixels[STEPS + s] * D + channel)
-                        x = read(u, at, D - channel)
-                        store(tile.dx, i, mul(x, load(tile.dt, i, 1)))
-                        if route == 0:
-                            store(tile.y, i, mul(x, load(tile.skips, v * LANES, 1)))
-                        else:
-                            store(tile.y, i, read(y, at, D - channel))
+                _gather(tile, sizes, first, vectors, steps, route == 0, u, y)
                 for v in range(vectors):
                     n = 0
                     while n + 4 <= N:

@@ -49,18 +49,18 @@ LN2 = np.float32(0.6931471805599453)
 class _Adjoint(NamedTuple):
     """More scratch for backward: gradients of a tile, named after what they are gradients of."""
 
-    state: np.ndarray  # [v][n][j], of h after the segment
-    rates: np.ndarray
-    weights: np.ndarray
-    biases: np.ndarray
-    skips: np.ndarray
-    rows: np.ndarray
-    slopes: np.ndarray  # softplus', of dt's logits
-    dx: np.ndarray
-    dt: np.ndarray  # of dt by way of the decays; in the end of dt's logits
-    decays: np.ndarray  # [s][block of states][j], and the next three
-    decayed: np.ndarray
-    B: np.ndarray
+    state: np.ndarray  # [v][n][j]: h after the segment
+    rates: np.ndarray  # [v][n][j]: A
+    weights: np.ndarray  # [v][r][j]
+    biases: np.ndarray  # [v][j]
+    skips: np.ndarray  # [v][j]
+    rows: np.ndarray  # [s][r + 2n]
+    slopes: np.ndarray  # [v][s][j]: softplus' of dt's logits
+    dx: np.ndarray  # [v][s][j]
+    dt: np.ndarray  # [v][s][j]: by way of the decays; in the end of dt's logits
+    decays: np.ndarray  # [s][block of states][j]
+    decayed: np.ndarray  # as decays: decay * h
+    B: np.ndarray  # as decays: over the vectors of the tile, not yet over lanes
     C: np.ndarray
 
 
@@ -152,6 +152,7 @@ _back_to_rank_4, _back_to_rank_1 = _back_to_rank(4), _back_to_rank(1)
 
 @part
 def _gather_back(tile, grad, sizes, first, vectors, steps, u, grad_y, du):
+    """dt and its slopes, dt * u, and the gradient of y; du is only asked for, for the next segment."""
     D = sizes.channels
     for v in range(vectors):
         for s in range(0, steps, 8):
