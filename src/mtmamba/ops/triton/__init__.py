@@ -67,7 +67,7 @@ def forward(
         y = torch.empty((K, *u.shape), dtype=torch.float32, device=u.device)
         length = min(Lp, max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT)
         dt, BC = work.buffers(M * K, length)
-        tile = next((t for t in FORWARD_TILES if M * K * Dp // t >= FORWARD_WARPS), FORWARD_TILES[-1])
+        tile = next((t for t in FORWARD_TILES if Dp % t == 0 and M * K * Dp // t >= FORWARD_WARPS), FORWARD_TILES[-1])
         for start in range(0, Lp, length):
             steps = min(length, Lp - start)
             work.prepare(dt, BC, 0, K, start, steps)
