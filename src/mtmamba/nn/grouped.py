@@ -70,10 +70,9 @@ class GroupedLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (self.weight.shape[0], *[1] * (x.ndim - 2), self.weight.shape[1])
-        with torch.autocast(x.device.type, enabled=False):
-            normed = F.layer_norm(x, x.shape[-1:], eps=self.eps)
-            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-            return torch.addcmul(bias.view(shape), normed, weight.view(shape))
+        normed = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+        bias, normed, weight = (tensor.to(x.dtype) for tensor in (self.bias, normed, self.weight))
+        return torch.addcmul(bias.view(shape), normed, weight.view(shape))
 
 
 class GroupedConv2d(nn.Module):
