@@ -165,7 +165,9 @@ def _predict(options: argparse.Namespace) -> None:
     stems = [image.stem for image in images]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise ValueError(f"several images are called {', '.join(twice)}: their predictions would overwrite each other")
-    predictor = Predictor(options.checkpoint, options.device, options.size, options.tasks)
+    predictor = Predictor(
+        options.checkpoint, options.device, options.size, options.tasks, options.precision, options.compile
+    )
     for image in track(images, "predicting", disable=not sys.stderr.isatty()):
         written = predictor(image).save(options.out)
         print(f"{image}: {', '.join(path.name for path in written)}")
@@ -286,6 +288,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", required=True, type=Path, help="directory for the maps and panels")
     predict.add_argument("--tasks", nargs="+", help="only these")
     predict.add_argument("--size", type=_size, metavar="HxW", help="work at this many pixels (default: the model's)")
+    predict.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
+    predict.add_argument("--compile", action="store_true", help="torch.compile the model: pays with many photographs")
     predict.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
 
     info = _command(

@@ -154,3 +154,27 @@ def test_load_any(tmp_path, predictor):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
         find_checkpoint(tmp_path / "run")
+
+
+def test_bfloat16_predicts_nearly_the_same(predictor, photo):
+    torch.manual_seed(0)
+    model = tiny("mtmamba", benchmark("rooms"))
+    half = Predictor(model, device="cpu", precision="bfloat16")
+    kept = {name: p.dtype for name, p in model.named_parameters() if p.dtype == torch.float32}
+    assert {name.rsplit(".", 1)[1] for name in kept} == {"dt_weight", "dt_bias", "A_log", "D_skip"}
+    for name in ("depth", "saliency"):
+        a, b = predictor(photo)[name], half(photo)[name]
+        assert a.dtype == b.dtype
+        assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
+
+
+@pytest.mark.slow
+def test_compiled_predicts_the_same(predictor, photo):
+    torch.manual_seed(0)
+    compiled = Predictor(tiny("mtmamba", benchmark("rooms")), device="cpu", compile=True)
+    np.testing.assert_allclose(compiled(photo)["depth"], predictor(photo)["depth"], rtol=1e-3)
+
+
+def test_unknown_precision_is_named(predictor):
+    with pytest.raises(ValueError, match="unknown precision 'int8'; there are: float32"):
+        Predictor(predictor.model, precision="int8")

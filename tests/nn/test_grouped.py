@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mtmamba.nn import heads
 from mtmamba.nn.blocks import FCTM, SCTM, STM, TaskDropPath
 from mtmamba.nn.grouped import GroupedConv2d, GroupedLayerNorm, GroupedLinear
 from mtmamba.nn.heads import DenseHead, LiteHead, PatchExpand
@@ -128,3 +129,31 @@ def test_heads(x, head, scale):
     module = head(C, [2, 1, 5], stride=4)
     answers = module(x)
     assert [tuple(y.shape) for y in answers] == [(B, out, H * scale, W * scale) for out in (2, 1, 5)]
+
+
+def test_dense_head_in_bands_is_the_same(monkeypatch):
+    torch.manual_seed(0)
+    head = DenseHead(6, [3, 1], stride=2)
+    x = torch.randn(2, 2, 7, 5, 6, requires_grad=True)
+
+    def answers_and_gradients() -> list[torch.Tensor]:
+        logits = head(x)
+        return [*logits, *torch.autograd.grad(sum(y.square().sum() for y in logits), [x, *head.parameters()])]
+
+    whole = answers_and_gradients()
+    monkeypatch.setattr(heads, "BAND_ELEMENTS_IN_CACHE", 1)
+    assert head._rows(x) == 1
+    for got, want in zip(answers_and_gradients(), whole, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_depthwise_by_shifts_is_the_convolution():
+    conv = GroupedConv2d(2, 3, 3, depthwise=True)
+    x = torch.randn(2, 2, 5, 4, 3)
+    torch.testing.assert_close(conv._by_shifts(x), conv(x))
+
+
+def test_layer_norm_keeps_the_dtype_under_autocast():
+    norm = GroupedLayerNorm(2, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert norm(torch.randn(2, 3, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16

@@ -129,7 +129,7 @@ def contenders(
         return Contender(name, lambda: call, **options)
 
     loop_alone = partial(selective_scan_2d, backend="reference")
-    left_out = {"reference"} if u.is_cuda else {"reference", "triton"}  # the loop comes last; Triton would be interpreted
+    left_out = {"reference"} if u.is_cuda else {"reference", "triton"}  # the loop is last; Triton would be interpreted
     backends = [name for name in available_backends(u.device, u.dtype) if name not in left_out]
     found = [contender(f"mtmamba, {name}", partial(selective_scan_2d, backend=name), inputs) for name in backends]
     baseline_options = {"warm_up": operator is not four_copies.plain_scan}
