@@ -67,7 +67,20 @@ class DenseHead(nn.Module):
         return [torch.cat(parts, dim=1).permute(0, 3, 1, 2) for parts in zip(*bands, strict=True)]
 
     def _band(self, x: Tensor) -> list[Tensor]:
-        return [project(task) for project, task in zip(self.project, self.expand(x), strict=True)]
+        """Per task (B, stride H, stride W, out).
+
+        Norm and projection are per pixel, so the logits are put into place, not the maps; and the norm's scale and
+        offset are part of the projection.
+        """
+        p, norm = self.expand.factor, self.expand.norm
+        maps = self.expand.expand(x).unflatten(-1, (p * p, -1))  # (T, B, H, W, p p, C)
+        normed = F.layer_norm(maps, maps.shape[-1:], eps=norm.eps).to(maps.dtype)
+        logits = []
+        for project, scale, offset, task in zip(self.project, norm.weight, norm.bias, normed, strict=True):
+            y = F.linear(task, project.weight * scale, project.bias + project.weight @ offset)
+            blocks = y.unflatten(3, (p, p)).transpose(2, 3)  # (B, H, p, W, p, out)
+            logits.append(blocks.flatten(1, 2).flatten(2, 3))
+        return logits
 
     def _rows(self, x: Tensor) -> int:
         """Rows of the map that are expanded at once; all in small maps, and where a graph is traced on a CPU."""
