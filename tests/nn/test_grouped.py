@@ -147,10 +147,11 @@ def test_dense_head_in_bands_is_the_same(monkeypatch):
         torch.testing.assert_close(got, want)
 
 
-def test_depthwise_by_shifts_is_the_convolution():
+def test_depthwise_by_shifts_or_by_task_is_the_convolution():
     conv = GroupedConv2d(2, 3, 3, depthwise=True)
     x = torch.randn(2, 2, 5, 4, 3)
     torch.testing.assert_close(conv._by_shifts(x), conv(x))
+    torch.testing.assert_close(conv._by_task(x), conv(x))
 
 
 def test_layer_norm_keeps_the_dtype_under_autocast():

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LARGE_MAP = 2**18  # elements of a task's maps from which permuting them costs a CPU more than a call per task
+
 
 class GroupedLinear(nn.Module):
     """T linear layers: (T, ..., in_features) -> (T, ..., out_features).
@@ -106,7 +108,16 @@ class GroupedConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.splits > 1 and x.is_cuda and torch.compiler.is_compiling():
             return self._by_shifts(x)
+        if self.splits > 1 and x.device.type == "cpu" and x[0].numel() >= LARGE_MAP:
+            return self._by_task(x)
         return channels_last(self.channels_first(x), self.weight.shape[0])
+
+    def _by_task(self, x: Tensor) -> Tensor:
+        """Depthwise, task after task: the maps of one task lie in memory as channels-last ones; nothing is permuted."""
+        padding, splits = self.weight.shape[-1] // 2, self.splits
+        parts = zip(x, self.weight, self.bias, strict=True)
+        maps = [F.conv2d(task.permute(0, 3, 1, 2), w, b, padding=padding, groups=splits) for task, w, b in parts]
+        return torch.stack([task.permute(0, 2, 3, 1) for task in maps])
 
     def _by_shifts(self, x: Tensor) -> Tensor:
         """Depthwise, as a sum of shifted maps: a compiler makes one kernel of it, which needs no permuted copies."""
