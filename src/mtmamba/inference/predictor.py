@@ -79,7 +79,7 @@ class Predictor:
         tasks: names of the tasks to give; None: all.
         precision: "float32", "bfloat16" or "float16": what to compute in, but for the scan's states.
         compile: run the model through torch.compile, on a GPU with CUDA graphs. The first image of every size waits
-            for it, a minute or more; those that follow are several times faster.
+            for it, a minute or more; it pays with many images.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`load_any`, or an unknown task or precision.

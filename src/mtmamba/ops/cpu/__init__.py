@@ -1,6 +1,7 @@
 """The selective scan on a CPU, by Numba: the work is cut into jobs, which a pool of threads takes one by one.
 
-The kernels and how they go about it: :mod:`mtmamba.ops.cpu_kernels`. Everything inside is float32.
+The kernels and how they go about it: ``walk``, ``walk_back``, ``tiles`` and ``simd`` beside this file. Everything
+inside is float32.
 Extra memory: no copies of the inputs (but for those that are not contiguous float32), the states that forward keeps
 for backward, one float per channel, state and ``STEPS`` pixels of every route, and partial gradients of ``proj``.
 """
