@@ -205,3 +205,27 @@ def test_bad_options_are_named(options, text):
 def test_bad_images_are_named():
     with pytest.raises(ValueError, match="batch, 3, height, width"):
         small("mtmamba", "cityscapes")(torch.zeros(3, 64, 64))
+
+
+@pytest.mark.parametrize("family", ["swin", "convnext", "resnet"])
+def test_recomputing_in_backward_changes_no_gradient(family):
+    model = small("mtmamba", "cityscapes", family, drop_path_rate=0.3).train()
+    grads, forwards = [], []
+    for enable in (False, True):
+        model.set_grad_checkpointing(enable)
+        count = 0
+
+        def counted(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        hook = model.decoder.stages[0].stm[0].register_forward_pre_hook(counted)
+        torch.manual_seed(1)
+        model.zero_grad()
+        sum(y.square().mean() for y in model(torch.randn(2, 3, 64, 64)).values()).backward()
+        hook.remove()
+        forwards.append(count)
+        grads.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert forwards == [1, 2]
+    for got, want in zip(grads[1], grads[0], strict=True):
+        torch.testing.assert_close(got, want)

@@ -34,6 +34,8 @@ class Contender:
         name: in tables.
         make: gives what is called again and again. What has to be compiled or captured first belongs in here.
         warm_up: whether the first call does more than those that follow, as compilers do. It is not looked at then.
+        holds_memory: whether it keeps what it needs from call to call, as CUDA graphs do; its first call is then the
+            one whose memory is watched.
         compared: whether a ratio to the baseline means anything; not for a part of the work, or a calibration.
         skip: why it is not run.
     """
@@ -41,6 +43,7 @@ class Contender:
     name: str
     make: Callable[[], Call]
     warm_up: bool = True
+    holds_memory: bool = False
     compared: bool = True
     skip: str = ""
 
@@ -96,9 +99,10 @@ def take_turns(
         say(contender.name)
         try:
             call = contender.make()
-            if contender.warm_up:
-                call()
+            first = _watched(call, device)[0] if contender.warm_up else None
             result.peak_bytes, took = _watched(call, device)
+            if contender.holds_memory:
+                result.peak_bytes = first
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise

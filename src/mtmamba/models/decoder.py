@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mtmamba.nn.blocks import CROSS_TASK_BLOCKS, STM
 from mtmamba.nn.grouped import GroupedLinear
@@ -37,6 +39,7 @@ class DecoderStage(nn.Module):
         backend: str | None,
     ) -> None:
         super().__init__()
+        self.grad_checkpointing = False
         self.expand = PatchExpand(tasks, in_channels, channels, factor)
         # A linear layer on [expanded | skip], in two halves: the skip half is the same map for every task.
         self.fuse_expanded = GroupedLinear(tasks, channels, channels, fan_in=2 * channels)
@@ -49,7 +52,11 @@ class DecoderStage(nn.Module):
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """``coarse`` (T, B, h, w, C_in), or (B, h, w, C_in) shared by all tasks; ``skip`` (B, H, W, C)."""
         expanded = self.expand(coarse) if coarse.ndim == 5 else self.expand.shared(coarse)
-        return self.ctm(self.stm(self.fuse_expanded(expanded) + self.fuse_skip.shared(skip)))
+        x = self.fuse_expanded(expanded) + self.fuse_skip.shared(skip)
+        for block in (*self.stm, self.ctm):
+            recompute = self.grad_checkpointing and torch.is_grad_enabled()
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        return x
 
 
 class Decoder(nn.Module):

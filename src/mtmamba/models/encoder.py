@@ -77,6 +77,18 @@ class Encoder(nn.Module):
                 f"hiera, efficientnet and many others have)"
             )
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute in backward: every block where timm's stages can do so, else every stage."""
+        net: Any = self.net
+        stages: list[Any] = [m for m in net.modules() if m is not net and hasattr(m, "grad_checkpointing")]
+        if stages:
+            for stage in stages:
+                stage.grad_checkpointing = enable
+        elif hasattr(net, "set_grad_checkpointing"):
+            net.set_grad_checkpointing(enable)
+        else:
+            raise ValueError(f"timm cannot recompute {self.name!r} in backward (grad_checkpointing)")
+
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = self.net(images)
         if not self.channels_last:

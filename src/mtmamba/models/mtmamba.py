@@ -81,6 +81,19 @@ class MTMamba(nn.Module):
                     tensor.data = tensor.data.to(dtype)
         return self
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether training keeps only what each block starts from, and runs it again in backward: less memory.
+
+        Named as timm's, which does it in the encoder.
+
+        Raises:
+            ValueError: timm cannot do so with this encoder.
+        """
+        self.encoder.set_grad_checkpointing(enable)
+        stages: Any = self.decoder.stages
+        for stage in stages:
+            stage.grad_checkpointing = enable
+
     def save_pretrained(self, directory: str) -> None:
         """Write config.json and model.safetensors, which :func:`mtmamba.load_model` reads."""
         from mtmamba.models.hub import save_model

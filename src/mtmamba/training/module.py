@@ -44,7 +44,8 @@ class MultiTaskModule(L.LightningModule):
         weight_decay: AdamW's.
         warmup_steps: steps over which the rate rises linearly.
         decay_power: of the polynomial decay.
-        compile: run the model through torch.compile.
+        compile: run the model through torch.compile; on one GPU, with CUDA graphs.
+        grad_checkpointing: keep only what each block starts from, and run it again in backward: slower, less memory.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class MultiTaskModule(L.LightningModule):
         warmup_steps: int = 0,
         decay_power: float = 0.9,
         compile: bool = False,
+        grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         task_list = resolve_tasks(tasks, only)
@@ -80,6 +82,8 @@ class MultiTaskModule(L.LightningModule):
             encoder_kwargs=encoder_kwargs,
             **(decoder or {}),
         )
+        if grad_checkpointing:
+            self.model.set_grad_checkpointing()
         self.tasks = task_list
         self.total_loss = MultiTaskLoss([task.name for task in task_list], loss_weights, loss)
         self.metrics: Any = nn.ModuleDict({task.name: task.metric() for task in task_list})
@@ -89,7 +93,8 @@ class MultiTaskModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         if self.compile_model:
-            self.model.compile()
+            alone = self.trainer.world_size == 1 and self.trainer.strategy.root_device.type == "cuda"
+            self.model.compile(mode="reduce-overhead" if alone else None)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return self.model(images)

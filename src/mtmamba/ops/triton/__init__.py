@@ -122,6 +122,9 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
     dBC = empty(tiles, M, Lp, 2 * Np)
     dA, dD = empty(M, chunks, Dp, Np), empty(M, chunks, Dp)
     dproj = torch.empty(G, B, L, K, R + 2 * N, dtype=work.proj.dtype, device=grad_y.device)
+    wide = -(-(R + 1) // 8) * 8  # matmuls want rows of whole 16 bytes
+    dt_weight = F.pad(work.dt_weight, (0, wide - R)).to(dz.dtype)
+    low_and_one = F.pad(F.pad(work.proj[..., :R], (0, 1), value=1.0), (0, wide - R - 1)).to(dz.dtype)  # for dbias too
     of_route = []
     shape = {"Dp": Dp, "K": K, "N": Np, "TILE": tile, "num_warps": 1}
     for k in range(K):
@@ -138,11 +141,11 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
             work.u, gy, dt, BC, work.rate, skip, blocks, entry, du, dz, dBC, dA, dD, k, per_chunk, B, H, W, Lp,
             D=D, SEGMENT=SEGMENT, FIRST=k == 0, ALONE=chunks == 1, **shape,
         )  # fmt: skip
-        d_low = torch.bmm(dz, work.dt_weight[:, k].to(dz.dtype)).reshape(G, B, L, R)
+        d_low = torch.bmm(dz, dt_weight[:, k])[..., :R].reshape(G, B, L, R)
         summed = work.by_pixel(dBC.sum(0), k).reshape(G, B, L, 2, Np)[..., :N].flatten(3)
         dproj[:, :, :, k] = torch.cat([d_low.to(summed.dtype), summed], dim=-1)
-        low_and_one = F.pad(work.proj[..., k, :R].flatten(1, 2).to(dz.dtype), (0, 1), value=1.0)  # dbias beside dW
-        of_route.append((torch.bmm(dz.transpose(1, 2), low_and_one), dA.reshape(G, -1, Dp, Np).sum(1)))
+        low = low_and_one[..., k, :].flatten(1, 2)
+        of_route.append((torch.bmm(dz.transpose(1, 2), low), dA.reshape(G, -1, Dp, Np).sum(1)))
     dW, to_A = (torch.stack(of, dim=1) for of in zip(*of_route, strict=True))
     dA_log = to_A[..., :D, :N] * -torch.exp(inputs[4].detach().float())
     dD_skip = dD.reshape(G, -1, 1, Dp).sum(1)[..., :D].expand(-1, K, -1)
