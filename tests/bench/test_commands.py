@@ -58,7 +58,12 @@ def test_scan(options, tmp_path, capsys):
 def test_model(name, tmp_path):
     report = run(tmp_path, "model", *([] if name == "mtmamba" else ["--model", name]))
     assert contenders(report, "inference") == ["mtmamba", report["baseline"], "encoder alone", FMA_NAME]
-    assert contenders(report, "training step") == ["mtmamba", "mtmamba, grad_checkpointing", report["baseline"], FMA_NAME]
+    assert contenders(report, "training step") == [
+        "mtmamba",
+        "mtmamba, grad_checkpointing",
+        report["baseline"],
+        FMA_NAME,
+    ]
     ours, _, encoder, *_ = report["rows"]
     assert 0 < ours["figures"]["scan share"] < 1
     assert ours["figures"]["times its dense part"] > 1
