@@ -116,7 +116,7 @@ def test_rooms(tmp_path):
 
 
 def test_no_such_recipe(capsys):
-    assert "recipes: debug, demo" in refused(capsys, "train", "nope")
+    assert "debug, demo" in refused(capsys, "train", "nope")
 
 
 def test_unknown_task(capsys, tmp_path):

@@ -1,9 +1,10 @@
-"""The command line: mtmamba train | eval | predict | info | convert | rooms | bench."""
+"""The command line: mtmamba train | eval | eval-edges | predict | info | convert | data | rooms | bench."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # torch is imported by the commands, not here: --help answers at once.
 
+#: Of the image's diagonal, within which edges are matched.
+EDGE_DISTANCES = {"nyudv2": 0.011, "pascal_context": 0.0075}
 BENCHMARKS = ("nyudv2", "pascal_context", "cityscapes", "ade20k", "rooms", "rooms_extended")
 
 
@@ -67,8 +70,10 @@ def _train(options: argparse.Namespace) -> None:
 
 def _eval(options: argparse.Namespace) -> None:
     from mtmamba.inference.predictor import find_checkpoint, load_any
+    from mtmamba.models.views import Views
     from mtmamba.training.evaluate import evaluate, evaluate_constant, make_data
     from mtmamba.training.module import load_training_checkpoint
+    from mtmamba.training.processes import launched
     from mtmamba.training.run import find_recipe
 
     path = find_checkpoint(options.checkpoint)
@@ -88,16 +93,44 @@ def _eval(options: argparse.Namespace) -> None:
     if spec is None:
         raise ValueError(f"{path} does not say on what data to evaluate: give --data RECIPE_OR_YAML")
     data = make_data(spec, _assignments(options.set))
-    device = _device(options.device)
-    progress = sys.stderr.isatty()
-    results = evaluate(model, data.eval_dataloader(options.split), device, progress)
-    constant = None
-    if options.constant:
-        loaders = data.eval_dataloader("train"), data.eval_dataloader(options.split)
-        constant = evaluate_constant(model.tasks, *loaders, progress)
-    _print_results(results, constant, model.tasks)
+    views = Views(options.flip, tuple(options.scales))
+    with launched(_device(options.device)) as (rank, _, device):
+        progress = sys.stderr.isatty() and rank == 0
+        results = evaluate(model, data.eval_dataloader(options.split), device, progress, views, _odsf(options, model))
+        constant = None
+        if options.constant:
+            loaders = data.eval_dataloader("train"), data.eval_dataloader(options.split)
+            constant = evaluate_constant(model.tasks, *loaders, progress)
+        if rank == 0:
+            _report(options, path, model.tasks, results, constant)
+
+
+def _odsf(options: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """The metrics of boundaries that take seconds per image."""
+    if not options.odsf:
+        return {}
+    from mtmamba.metrics import BoundaryMetric
+    from mtmamba.tasks import Edge
+
+    found = {task.name: BoundaryMetric(task.name, options.odsf) for task in model.tasks if isinstance(task, Edge)}
+    if not found:
+        raise ValueError("--odsf: the model predicts no edges")
+    return found
+
+
+def _report(
+    options: argparse.Namespace, path: Path, tasks: Sequence[Any], results: Results, constant: Results | None
+) -> None:
+    from mtmamba.training import report
+
+    _console().print(report.screen(results, tasks, constant))
     if options.baseline:
-        print(f"Delta_m against {options.baseline}: {_delta_m(results, options.baseline, model.tasks):+.2f} %")
+        print(f"Delta_m against {options.baseline}: {report.delta_m_against(results, options.baseline, tasks):+.2f} %")
+    for file, text in ((options.markdown, report.markdown), (options.latex, report.latex)):
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text(results, tasks), encoding="utf-8")
+            print(f"written: {file}")
     if options.json:
         content = {"checkpoint": str(path), "split": options.split, "metrics": results}
         if constant is not None:
@@ -105,41 +138,6 @@ def _eval(options: argparse.Namespace) -> None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         print(f"written: {options.json}")
-
-
-def _delta_m(results: Results, baseline: Path, tasks: Sequence[Any]) -> float:
-    """Mean relative change of every task's number against those in a file that ``--json`` wrote, in percent."""
-    from mtmamba.metrics import delta_m
-
-    try:
-        before = json.loads(baseline.read_text(encoding="utf-8"))["metrics"]
-        numbers = {task.name: before[task.name][task.primary] for task in tasks}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{baseline} has not every task's metric, as `mtmamba eval --json` writes it: {error}"
-        ) from error
-    own = {task.name: results[task.name][task.primary] for task in tasks}
-    return delta_m(own, numbers, {task.name: task.higher_is_better for task in tasks})
-
-
-def _print_results(results: Results, constant: Results | None, tasks: Sequence[Any]) -> None:
-    from rich.table import Table
-
-    table = Table("task", "metric", "value")
-    if constant is not None:
-        table.add_column("constant answer")
-        table.add_column("ratio")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for task in tasks:
-        for key, value in results[task.name].items():
-            row = [task.name, f"[bold]{key}[/]" if key == task.primary else key, f"{value:.4f}"]
-            if constant is not None:
-                base = constant[task.name][key]
-                row += [f"{base:.4f}", f"{value / base:.2f}x" if base else "-"]
-            table.add_row(*row)
-        table.add_section()
-    _console().print(table)
 
 
 def _console() -> Any:
@@ -152,6 +150,7 @@ def _predict(options: argparse.Namespace) -> None:
     from rich.progress import track
 
     from mtmamba.inference.predictor import Predictor, list_images, read_image
+    from mtmamba.training.processes import launched
 
     images = list_images(options.images)
     broken = []
@@ -165,12 +164,16 @@ def _predict(options: argparse.Namespace) -> None:
     stems = [image.stem for image in images]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise ValueError(f"several images are called {', '.join(twice)}: their predictions would overwrite each other")
-    predictor = Predictor(
-        options.checkpoint, options.device, options.size, options.tasks, options.precision, options.compile
-    )
-    for image in track(images, "predicting", disable=not sys.stderr.isatty()):
-        written = predictor(image).save(options.out)
-        print(f"{image}: {', '.join(path.name for path in written)}")
+    with launched(_device(options.device)) as (rank, processes, device):
+        own = images[rank::processes]
+        if options.skip_existing:  # the panel is what is written last
+            own = [image for image in own if not (options.out / f"{image.stem}_panel.png").is_file()]
+        predictor = Predictor(
+            options.checkpoint, device, options.size, options.tasks, options.precision, options.compile
+        )
+        for image in track(own, "predicting", disable=not sys.stderr.isatty()):
+            written = predictor(image).save(options.out)
+            print(f"{image}: {', '.join(path.name for path in written)}")
     print(f"written to {options.out}")
 
 
@@ -212,6 +215,47 @@ def _convert(options: argparse.Namespace) -> None:
     model.save_pretrained(options.out)
     names = ", ".join(task.name for task in model.tasks)
     print(f"{model.config['name']} ({names}) written to {options.out}; use it with mtmamba.load_model({options.out!r})")
+
+
+def _data_check(options: argparse.Namespace) -> None:
+    from mtmamba.data.check import NOTE, check, check_splits
+    from mtmamba.data.datasets import open_dataset
+    from mtmamba.data.module import resolve_tasks
+
+    layout = options.directory / "tasks.yaml" if options.dataset == "folder" else options.dataset
+    tasks = resolve_tasks(str(layout), options.tasks)
+    faults, opened = [], []
+    for split in options.splits:
+        try:
+            dataset = open_dataset(options.dataset, options.directory, split, tasks, verify=False)
+        except (ValueError, OSError) as error:
+            faults.append(f"{split}: {error}")
+            continue
+        opened.append(dataset)
+        faults += [f"{split}: {fault}" for fault in check(dataset, options.workers, sys.stderr.isatty())]
+        print(f"{split}: {len(dataset)} images, {', '.join(task.name for task in tasks)}")
+    faults += check_splits(opened)
+    for fault in faults:
+        print(fault)
+    serious = [fault for fault in faults if NOTE not in fault]
+    if serious:
+        raise ValueError(f"{len(serious)} faults in {options.directory}, listed above")
+    print("no faults")
+
+
+def _eval_edges(options: argparse.Namespace) -> None:
+    from mtmamba.metrics import evaluate_folders
+
+    distance = options.max_distance or EDGE_DISTANCES[options.dataset]
+    results = evaluate_folders(
+        options.predictions, options.truth, distance, progress=sys.stderr.isatty(), workers=options.workers
+    )
+    for key, value in results.items():
+        print(f"{key} {100 * value:.2f} %")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"max_distance": distance, **results}, indent=2) + "\n", encoding="utf-8")
+        print(f"written: {options.json}")
 
 
 def _rooms_preview(options: argparse.Namespace) -> None:
@@ -262,7 +306,9 @@ def _parser() -> argparse.ArgumentParser:
         "mtmamba eval runs/first --constant\n"
         "mtmamba eval runs/first --baseline single_task.json\n"
         "mtmamba eval runs/first/checkpoints/last.ckpt --split test --set test_length=500 --json results.json\n"
-        "mtmamba eval saved_model --data demo",
+        "mtmamba eval saved_model --data demo --flip --latex row.tex\n"
+        "mtmamba eval runs/nyudv2_mtmamba --odsf 0.011\n"
+        "torchrun --nproc_per_node 4 -m mtmamba.cli eval runs/first     (each image once, by four processes)",
     )
     evaluate.add_argument("checkpoint", help="a .ckpt, a run's directory (its best checkpoint), or a saved model")
     evaluate.add_argument("--data", help="recipe or YAML file whose data to use (default: what it was trained on)")
@@ -273,6 +319,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--constant", action="store_true", help="beside it, what the best constant answer gets")
     evaluate.add_argument("--baseline", type=Path, help="a file that --json wrote: print Delta_m against it")
     evaluate.add_argument("--json", type=Path, help="write the figures there too")
+    evaluate.add_argument("--markdown", type=Path, help="write a Markdown table there too")
+    evaluate.add_argument("--latex", type=Path, help="write a paper's row there too")
+    evaluate.add_argument("--flip", action="store_true", help="average each answer with that of the mirrored image")
+    evaluate.add_argument("--scales", nargs="+", type=float, default=[1.0], help="average over scales of the image")
+    evaluate.add_argument(
+        "--odsf",
+        type=float,
+        metavar="D",
+        help="odsF, oisF and AP of edges too, matched within D of the diagonal (0.011 NYUDv2, 0.0075 PASCAL-Context)",
+    )
     evaluate.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
 
     predict = _command(
@@ -287,6 +343,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("images", nargs="+", help="image files, or folders of them")
     predict.add_argument("--out", required=True, type=Path, help="directory for the maps and panels")
     predict.add_argument("--tasks", nargs="+", help="only these")
+    predict.add_argument("--skip-existing", action="store_true", help="go on where an earlier call was stopped")
     predict.add_argument("--size", type=_size, metavar="HxW", help="work at this many pixels (default: the model's)")
     predict.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
     predict.add_argument("--compile", action="store_true", help="torch.compile the model: pays with many photographs")
@@ -314,6 +371,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("checkpoint", help="the published .pth.tar or .pth")
     convert.add_argument("out", help="directory to write")
+
+    edges = _command(
+        commands,
+        "eval-edges",
+        _eval_edges,
+        "odsF, oisF and AP of edges on disk",
+        "mtmamba eval-edges predictions/edges NYUDv2/edge --dataset nyudv2\n"
+        "mtmamba eval-edges predictions/edges truth --max-distance 0.01 --json edges.json",
+    )
+    edges.add_argument("predictions", type=Path, help="folder of 8-bit PNGs, 255 = surely an edge")
+    edges.add_argument("truth", type=Path, help="folder of label maps or edge maps with the same names (.png, .mat)")
+    distance = edges.add_mutually_exclusive_group(required=True)
+    distance.add_argument("--dataset", choices=tuple(EDGE_DISTANCES), help="whose tolerance to take")
+    distance.add_argument("--max-distance", type=float, metavar="D", help="tolerance as a share of the diagonal")
+    edges.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    edges.add_argument("--json", type=Path, help="write the figures there too")
+
+    data = commands.add_parser("data", help="datasets on disk", description="Datasets on disk.")
+    data_kinds = data.add_subparsers(dest="kind", required=True, metavar="check")
+    check = _command(
+        data_kinds,
+        "check",
+        _data_check,
+        "every file of a dataset: is it there, readable, and what it should be?",
+        "mtmamba data check /data/NYUDv2 --dataset nyudv2\n"
+        "mtmamba data check my_data --dataset folder --splits train val --tasks semseg depth",
+    )
+    check.add_argument("directory", type=Path, help="of the dataset")
+    check.add_argument("--dataset", required=True, choices=(*BENCHMARKS[:4], "folder"), help="whose layout it has")
+    check.add_argument("--splits", nargs="+", default=["train", "val"], help="(train val)")
+    check.add_argument("--tasks", nargs="+", help="only these")
+    check.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
 
     rooms = commands.add_parser("rooms", help="the built-in synthetic data", description="The built-in synthetic data.")
     kinds = rooms.add_subparsers(dest="kind", required=True, metavar="preview|write")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import load_checkpoint
 from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
 
@@ -25,7 +28,7 @@ class Encoder(nn.Module):
     Args:
         name: timm's name of the architecture, with or without the name of its weights.
         image_size: (H, W) that size-dependent encoders are built for; other sizes work afterwards too.
-        pretrained: load timm's weights.
+        pretrained: load timm's weights; or the path of a file with weights for this architecture.
         kwargs: passed on to timm.
 
     Raises:
@@ -36,7 +39,7 @@ class Encoder(nn.Module):
         self,
         name: str,
         image_size: tuple[int, int],
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -50,7 +53,9 @@ class Encoder(nn.Module):
             grid = [-(-side // 32) * 32 for side in image_size]
             options = {"img_size": tuple(grid), "strict_img_size": False, "always_partition": True}
         options |= kwargs or {}
-        self.net = self._create(name, pretrained, options)
+        self.net = self._create(name, pretrained is True, options)
+        if isinstance(pretrained, str):
+            load_weights(self.net, name, Path(pretrained), options)
         info: Any = self.net.feature_info
         self.channels: list[int] = list(info.channels())
         self.strides: list[int] = list(info.reduction())
@@ -94,6 +99,31 @@ class Encoder(nn.Module):
         if not self.channels_last:
             maps = [m.permute(0, 2, 3, 1) for m in maps]
         return [norm(m) for norm, m in zip(self.norms, maps, strict=True)]
+
+
+def load_weights(net: nn.Module, name: str, path: Path, options: Mapping[str, Any]) -> None:
+    """Weights of a classifier in timm's or its authors' format, from a file, into timm's feature pyramid of it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is unreadable, or lacks weights of the encoder, or has them in other shapes.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no encoder weights at {path}")
+    whole = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    try:
+        found: Any = load_checkpoint(whole, str(path), strict=False, filter_fn=convert)
+    except Exception as error:
+        raise ValueError(f"{path} has no weights for {name!r}: {str(error).splitlines()[0]}") from error
+    weights = {key.replace(".", "_"): tensor for key, tensor in whole.state_dict().items()}
+    lacking = {key.replace(".", "_") for key in found.missing_keys}
+    # A pyramid's modules have the classifier's names, with underscores for dots, and "model." before them in some.
+    own = {key: key.removeprefix("model.").replace(".", "_") for key in net.state_dict()}
+    missing = [key for key, source in own.items() if source in lacking or source not in weights]
+    if missing:
+        raise ValueError(f"{path} lacks {len(missing)} of {name!r}'s weights, {', '.join(missing[:5])} among them")
+    net.load_state_dict({key: weights[source] for key, source in own.items()})
 
 
 class PadThenShiftBlock(SwinTransformerBlock):

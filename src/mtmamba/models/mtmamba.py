@@ -106,7 +106,7 @@ def create_model(
     tasks: str | Sequence[Task],
     *,
     encoder: str = PUBLISHED_ENCODER,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     image_size: tuple[int, int] | None = None,
     output_size: tuple[int, int] | None = None,
     output_scale: int | None = None,
@@ -120,7 +120,7 @@ def create_model(
         name: "mtmamba" or "mtmamba_plus".
         tasks: a benchmark's name (see :func:`mtmamba.tasks.benchmark`) or tasks in order; weights depend on the order.
         encoder: timm's name of an encoder with a feature pyramid.
-        pretrained: load the encoder's weights from timm's hub.
+        pretrained: load the encoder's weights from timm's hub; or the path of a file that has them.
         image_size: (H, W) the model is made for; the published size where ``tasks`` names a benchmark. Other
             sizes work too.
         output_size: (H, W) of the logits; None: ``output_scale`` times the input's.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from importlib import import_module
 from itertools import islice
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from rich.progress import track
 from torch import Tensor
+from torchmetrics import Metric
 
 from mtmamba.data.module import SceneDataModule
 from mtmamba.models.mtmamba import MTMamba
+from mtmamba.models.views import Views
 from mtmamba.tasks import Task
 
 #: {task: {metric: value}}
@@ -20,30 +23,47 @@ Results = dict[str, dict[str, float]]
 
 
 @torch.no_grad()
-def evaluate(model: MTMamba, batches: Iterable[dict[str, Any]], device: str | torch.device, progress: bool) -> Results:
-    """Metrics of ``model``, pooled over all pixels of the set.
+def evaluate(
+    model: MTMamba,
+    batches: Iterable[dict[str, Any]],
+    device: str | torch.device,
+    progress: bool,
+    views: Views | None = None,
+    further: Mapping[str, Metric] | None = None,
+) -> Results:
+    """Metrics of ``model``, pooled over all pixels of the set, and over all processes where several were launched.
 
     Args:
         model: any mode; evaluated in eval mode.
         batches: as :meth:`mtmamba.data.module.SceneDataModule.eval_dataloader` gives them.
         device: where to compute.
         progress: show a bar.
+        views: flips and scales of each image to average over; None: the image itself.
+        further: more metrics, per task; their figures stand beside the task's own.
 
     Raises:
         ValueError: there are no batches, or a batch lacks a task of the model's.
     """
     model = model.to(device).eval()
     metrics = {task.name: task.metric().to(device) for task in model.tasks}
+    views = views or Views()
+    more = {name: metric.to(device) for name, metric in (further or {}).items()}
     seen = 0
     for batch in _shown(batches, "evaluating", progress):
         seen += len(batch["image"])
-        for name, logits in model(batch["image"].to(device)).items():
+        for name, logits in views(model, batch["image"].to(device)).items():
             if name not in batch:
                 raise ValueError(f"the data has no {name}; it has {', '.join(sorted(set(batch) - {'image', 'id'}))}")
-            metrics[name].update(logits, batch[name].to(device))
-    if not seen:
+            target = batch[name].to(device)
+            metrics[name].update(logits, target)
+            if name in more:
+                more[name].update(logits, target)
+    if not seen and not dist.is_initialized():  # of several processes, some may have no share
         raise ValueError("there are no images to evaluate on")
-    return {name: _floats(metric.compute()) for name, metric in metrics.items()}
+    results = {name: _floats(metric.compute()) for name, metric in metrics.items()}
+    for name, metric in more.items():
+        results[name] |= _floats(metric.compute())
+    return results
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ class MultiTaskModule(L.LightningModule):
         tasks: a benchmark's name, or a list of tasks' configurations.
         only: names of the benchmark's tasks to keep; None: all.
         encoder: timm's name.
-        pretrained: load the encoder's weights from timm's hub.
+        pretrained: load the encoder's weights, from timm's hub or from a file.
         image_size: (H, W) that the model is made for.
         output_size: (H, W) of the answers; None: the input's (twice it for cityscapes).
         encoder_kwargs: passed on to timm.
@@ -41,6 +41,7 @@ class MultiTaskModule(L.LightningModule):
         loss: "log" (sum of w * log(loss + 1e-8)) or "sum" (of w * loss).
         loss_weights: w per task; 1 where a task is not named.
         learning_rate: at the start of the decay.
+        encoder_rate: the encoder's rate is this times as high.
         weight_decay: AdamW's.
         warmup_steps: steps over which the rate rises linearly.
         decay_power: of the polynomial decay.
@@ -54,7 +55,7 @@ class MultiTaskModule(L.LightningModule):
         tasks: str | list[dict[str, Any]] = "rooms",
         only: list[str] | None = None,
         encoder: str = PUBLISHED_ENCODER,
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         image_size: tuple[int, int] | None = None,
         output_size: tuple[int, int] | None = None,
         encoder_kwargs: dict[str, Any] | None = None,
@@ -62,6 +63,7 @@ class MultiTaskModule(L.LightningModule):
         loss: str = "log",
         loss_weights: dict[str, float] | None = None,
         learning_rate: float = 1e-4,
+        encoder_rate: float = 1.0,
         weight_decay: float = 1e-5,
         warmup_steps: int = 0,
         decay_power: float = 0.9,
@@ -87,7 +89,7 @@ class MultiTaskModule(L.LightningModule):
         self.tasks = task_list
         self.total_loss = MultiTaskLoss([task.name for task in task_list], loss_weights, loss)
         self.metrics: Any = nn.ModuleDict({task.name: task.metric() for task in task_list})
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.learning_rate, self.encoder_rate, self.weight_decay = learning_rate, encoder_rate, weight_decay
         self.warmup_steps, self.decay_power = warmup_steps, decay_power
         self.compile_model = compile
 
@@ -95,6 +97,18 @@ class MultiTaskModule(L.LightningModule):
         if self.compile_model:
             alone = self.trainer.world_size == 1 and self.trainer.strategy.root_device.type == "cuda"
             self.model.compile(mode="reduce-overhead" if alone else None)
+
+    def on_fit_start(self) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        batch, processes, times = (
+            getattr(data, "batch_size", 1),
+            self.trainer.world_size,
+            self.trainer.accumulate_grad_batches,
+        )
+        self.print(
+            f"{batch * processes * times} images per step ({batch} x {processes} processes x {times} accumulated), "
+            f"{self.trainer.max_steps} steps, learning rate {self.learning_rate:g}"
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return self.model(images)
@@ -136,8 +150,13 @@ class MultiTaskModule(L.LightningModule):
             metric.reset()
 
     def configure_optimizers(self) -> Any:
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
+        if self.encoder_rate != 1:
+            encoder = list(self.model.encoder.parameters())
+            others = [*self.model.decoder.parameters(), *self.model.head.parameters()]
+            groups = [{"params": encoder, "lr": self.learning_rate * self.encoder_rate}, {"params": others}]
         optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            groups,
             lr=self.learning_rate,
             weight_decay=self.weight_decay,
             betas=(0.9, 0.999),

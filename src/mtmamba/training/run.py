@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from mtmamba.data.module import SceneDataModule
 from mtmamba.training.callbacks import PictureLogger, RandomStates, progress_callback
+from mtmamba.training.checkpoints import AtomicCheckpointIO, newest
 from mtmamba.training.module import MultiTaskModule
 
 
@@ -65,8 +67,9 @@ def train(recipe: str, overrides: list[str] | None = None, out: str | Path | Non
     resumes = any(option.split("=")[0] == "--ckpt_path" for option in overrides)
     if not resumes and any(checkpoints.glob("*.ckpt")):
         raise FileExistsError(f"{out} holds a run already: go on with --ckpt_path last, or give another --out")
-    if resumes and {"last", "--ckpt_path=last"} & set(overrides) and not (checkpoints / "last.ckpt").is_file():
-        raise FileNotFoundError(f"nothing to resume: no {checkpoints / 'last.ckpt'}")
+    for i, option in enumerate(overrides):
+        if option == "--ckpt_path=last" or (option == "last" and overrides[i - 1] == "--ckpt_path"):
+            overrides[i] = option.removesuffix("last") + str(newest(checkpoints))
 
     defaults: dict[str, Any] = {
         "callbacks": [
@@ -78,6 +81,7 @@ def train(recipe: str, overrides: list[str] | None = None, out: str | Path | Non
             RandomStates(),
             progress_callback(),
         ],
+        "sync_batchnorm": torch.cuda.is_available(),  # there is none for CPUs
         "use_distributed_sampler": False,  # ours know the processes already
         "check_val_every_n_epoch": None,  # iterations, not epochs
         "num_sanity_val_steps": 1,
@@ -109,6 +113,8 @@ def _cli_in(out: Path) -> type[LightningCLI]:
         def instantiate_trainer(self, **options: Any) -> Trainer:
             if self._get(self.config_init, "trainer.logger") is None:
                 options["logger"] = TensorBoardLogger(save_dir=out, name="", version="")
+            plugins = self._get(self.config_init, "trainer.plugins") or []
+            options["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
             options["enable_progress_bar"] = sys.stdout.isatty()  # elsewhere LineProgress prints
             return super().instantiate_trainer(**options)
 
