@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # torch is imported by the commands, not here: --help answers at once.
 
-#: Of the image's diagonal, within which edges are matched.
-EDGE_DISTANCES = {"nyudv2": 0.011, "pascal_context": 0.0075}
 BENCHMARKS = ("nyudv2", "pascal_context", "cityscapes", "ade20k", "rooms", "rooms_extended")
 
 
@@ -94,9 +92,11 @@ def _eval(options: argparse.Namespace) -> None:
         raise ValueError(f"{path} does not say on what data to evaluate: give --data RECIPE_OR_YAML")
     data = make_data(spec, _assignments(options.set))
     views = Views(options.flip, tuple(options.scales))
+    if options.odsf:
+        model.tasks = _with_tolerance(model.tasks, options.odsf)
     with launched(_device(options.device)) as (rank, _, device):
         progress = sys.stderr.isatty() and rank == 0
-        results = evaluate(model, data.eval_dataloader(options.split), device, progress, views, _odsf(options, model))
+        results = evaluate(model, data.eval_dataloader(options.split), device, progress, views, options.save)
         constant = None
         if options.constant:
             loaders = data.eval_dataloader("train"), data.eval_dataloader(options.split)
@@ -105,17 +105,15 @@ def _eval(options: argparse.Namespace) -> None:
             _report(options, path, model.tasks, results, constant)
 
 
-def _odsf(options: argparse.Namespace, model: Any) -> dict[str, Any]:
-    """The metrics of boundaries that take seconds per image."""
-    if not options.odsf:
-        return {}
-    from mtmamba.metrics import BoundaryMetric
+def _with_tolerance(tasks: Sequence[Any], max_distance: float) -> list[Any]:
+    """Tasks whose edges are matched within ``max_distance`` of the diagonal."""
+    from dataclasses import replace
+
     from mtmamba.tasks import Edge
 
-    found = {task.name: BoundaryMetric(task.name, options.odsf) for task in model.tasks if isinstance(task, Edge)}
-    if not found:
+    if not any(isinstance(task, Edge) for task in tasks):
         raise ValueError("--odsf: the model predicts no edges")
-    return found
+    return [replace(task, max_distance=max_distance) if isinstance(task, Edge) else task for task in tasks]
 
 
 def _report(
@@ -244,11 +242,16 @@ def _data_check(options: argparse.Namespace) -> None:
 
 
 def _eval_edges(options: argparse.Namespace) -> None:
-    from mtmamba.metrics import evaluate_folders
+    from mtmamba.metrics import MAX_DISTANCE, evaluate_folders
 
-    distance = options.max_distance or EDGE_DISTANCES[options.dataset]
+    distance = options.max_distance or MAX_DISTANCE[options.dataset]
     results = evaluate_folders(
-        options.predictions, options.truth, distance, progress=sys.stderr.isatty(), workers=options.workers
+        options.predictions,
+        options.truth,
+        distance,
+        targets="boundaries" if options.boundaries else "labels",
+        progress=sys.stderr.isatty(),
+        workers=options.workers,
     )
     for key, value in results.items():
         print(f"{key} {100 * value:.2f} %")
@@ -307,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
         "mtmamba eval runs/first --baseline single_task.json\n"
         "mtmamba eval runs/first/checkpoints/last.ckpt --split test --set test_length=500 --json results.json\n"
         "mtmamba eval saved_model --data demo --flip --latex row.tex\n"
-        "mtmamba eval runs/nyudv2_mtmamba --odsf 0.011\n"
+        "mtmamba eval runs/demo --odsf 0.011\n"
         "torchrun --nproc_per_node 4 -m mtmamba.cli eval runs/first     (each image once, by four processes)",
     )
     evaluate.add_argument("checkpoint", help="a .ckpt, a run's directory (its best checkpoint), or a saved model")
@@ -319,6 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--constant", action="store_true", help="beside it, what the best constant answer gets")
     evaluate.add_argument("--baseline", type=Path, help="a file that --json wrote: print Delta_m against it")
     evaluate.add_argument("--json", type=Path, help="write the figures there too")
+    evaluate.add_argument("--save", type=Path, metavar="DIR", help="write every answer there, DIR/TASK/IMAGE")
     evaluate.add_argument("--markdown", type=Path, help="write a Markdown table there too")
     evaluate.add_argument("--latex", type=Path, help="write a paper's row there too")
     evaluate.add_argument("--flip", action="store_true", help="average each answer with that of the mirrored image")
@@ -327,7 +331,7 @@ def _parser() -> argparse.ArgumentParser:
         "--odsf",
         type=float,
         metavar="D",
-        help="odsF, oisF and AP of edges too, matched within D of the diagonal (0.011 NYUDv2, 0.0075 PASCAL-Context)",
+        help="match edges within D of the diagonal for odsF, oisF and AP (0.011 NYUDv2, 0.0075 PASCAL-Context)",
     )
     evaluate.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
 
@@ -383,8 +387,9 @@ def _parser() -> argparse.ArgumentParser:
     edges.add_argument("predictions", type=Path, help="folder of 8-bit PNGs, 255 = surely an edge")
     edges.add_argument("truth", type=Path, help="folder of label maps or edge maps with the same names (.png, .mat)")
     distance = edges.add_mutually_exclusive_group(required=True)
-    distance.add_argument("--dataset", choices=tuple(EDGE_DISTANCES), help="whose tolerance to take")
+    distance.add_argument("--dataset", choices=("nyudv2", "pascal_context"), help="whose tolerance to take")
     distance.add_argument("--max-distance", type=float, metavar="D", help="tolerance as a share of the diagonal")
+    edges.add_argument("--boundaries", action="store_true", help="truth is lines of 255 on 0, not labels of regions")
     edges.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     edges.add_argument("--json", type=Path, help="write the figures there too")
 

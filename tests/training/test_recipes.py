@@ -115,13 +115,34 @@ def test_evaluation_of_what_was_trained(name, disk, tmp_path):
         small |= {"data.size": "[20, 28]", "model.image_size": "[20, 28]"}
     train(f"{name}_mtmamba_plus", options(**small), tmp_path / "out")
     files = ["--json", tmp_path / "r.json", "--markdown", tmp_path / "r.md", "--latex", tmp_path / "r.tex"]
-    views = ["--flip", "--scales", "1", "1.5"]
+    views = ["--flip", "--scales", "1", "1.5", "--save", str(tmp_path / "maps")]
     assert main(["eval", str(tmp_path / "out"), "--device", "cpu", *map(str, files), *views]) == 0
     metrics = json.loads((tmp_path / "r.json").read_text())["metrics"]
     assert np.isfinite([value for values in metrics.values() for value in values.values()]).all()
+    assert ("odsF" in metrics.get("edge", {})) == (name != "cityscapes")
     for task in metrics:
+        assert len({path.stem for path in (tmp_path / "maps" / task).rglob("*.png")}) == 2
         assert f"| {task} |" in (tmp_path / "r.md").read_text()
         assert task.replace("_", r"\_") in (tmp_path / "r.tex").read_text()
+
+
+def test_saved_edges_get_the_figures_of_the_evaluation(disk, tmp_path):
+    """The same odsF from the model's answers, padded and cropped again, as from the files on disk."""
+    small = {"data.root": disk / "nyudv2", "data.size": "[48, 61]", "model.image_size": "[48, 64]"}
+    train("nyudv2_mtmamba", options(**small), tmp_path / "out")
+    files = ["--json", str(tmp_path / "r.json"), "--save", str(tmp_path / "maps")]
+    assert main(["eval", str(tmp_path / "out"), "--device", "cpu", *files]) == 0
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    for name in (disk / "nyudv2" / "gt_sets" / "val.txt").read_text().split():
+        (truth / f"{name}.png").write_bytes((disk / "nyudv2" / "edge" / f"{name}.png").read_bytes())
+    folders = [str(tmp_path / "maps" / "edge"), str(truth)]
+    wide = ["--max-distance", "0.011", "--workers", "1", "--json", str(tmp_path / "e.json")]
+    assert main(["eval-edges", *folders, *wide]) == 0
+    want = json.loads((tmp_path / "r.json").read_text())["metrics"]["edge"]
+    got = json.loads((tmp_path / "e.json").read_text())
+    for key in ("odsF", "oisF", "AP"):
+        assert got[key] == pytest.approx(want[key], abs=1e-9), key
 
 
 def test_own_data(disk, tmp_path):
@@ -164,3 +185,26 @@ def test_check_names_the_file(disk, tmp_path, capsys):
 def test_a_dataset_that_is_not_there_shows_before_training(tmp_path):
     assert main(["train", "nyudv2_mtmamba", "--out", str(tmp_path / "o"), *options(**{"data.root": tmp_path})]) == 2
     assert not (tmp_path / "o" / "checkpoints").exists()
+
+
+def test_edges_on_disk_get_the_figures_of_the_metric(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    labels = np.kron(random.integers(0, 5, (4, 6)), np.ones((10, 10), int)).astype(np.uint8)
+    for folder, pixels in (
+        ("found", (np.abs(np.diff(labels.astype(int), axis=1, prepend=0)) > 0) * np.uint8(255)),
+        ("true", labels),
+    ):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / "a.png")
+    paths = [str(tmp_path / name) for name in ("found", "true")]
+    assert (
+        main(["eval-edges", *paths, "--max-distance", "0.03", "--workers", "1", "--json", str(tmp_path / "e.json")])
+        == 0
+    )
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert result["max_distance"] == 0.03
+    assert 0.3 < result["odsF"] < 1  # vertical boundaries only
+    assert f"odsF {100 * result['odsF']:.2f} %" in capsys.readouterr().out
+    (tmp_path / "found" / "a.png").unlink()
+    assert main(["eval-edges", *paths, "--dataset", "nyudv2", "--workers", "1"]) == 2
+    assert "files missing" in capsys.readouterr().err

@@ -137,7 +137,11 @@ class ToModel:
 
     def __call__(self, sample: Sample) -> Sample:
         borders = self._borders(sample["image"].shape[-2:])
-        ready = {**sample, "image": pad(normalize(sample["image"]), borders, value=0.0)}
+        ready = {
+            **sample,
+            "image": pad(normalize(sample["image"]), borders, value=0.0),
+            "padding": torch.tensor(borders),
+        }
         for task in self.tasks:
             if task.name in sample:
                 target = sample[task.name].as_subclass(torch.Tensor)

@@ -8,12 +8,15 @@ from mtmamba.metrics.base import DenseMetric, check_shapes
 from mtmamba.metrics.boundaries import PixelBoundaryMetric
 from mtmamba.metrics.delta_m import delta_m
 from mtmamba.metrics.depth import DepthMetric
+from mtmamba.metrics.edge_benchmark import MAX_DISTANCE, BoundaryMetric, evaluate_folders
 from mtmamba.metrics.normals import NormalsMetric
 from mtmamba.metrics.regression import RegressionMetric
 from mtmamba.metrics.saliency import SaliencyMetric
 from mtmamba.metrics.segmentation import SegmentationMetric
 
 __all__ = [
+    "MAX_DISTANCE",
+    "BoundaryMetric",
     "DenseMetric",
     "DepthMetric",
     "NormalsMetric",
@@ -23,4 +26,5 @@ __all__ = [
     "SegmentationMetric",
     "check_shapes",
     "delta_m",
+    "evaluate_folders",
 ]

@@ -214,14 +214,16 @@ def _candidates(found: np.ndarray, truth: np.ndarray, distance: float) -> tuple[
     if not 0 <= distance < math.inf:
         raise ValueError(f"distance {distance}; expected pixels, 0 or more")
     radius = min(int(distance), max(found.shape))
+    width = found.shape[1] + 2 * radius
     numbers = np.full(found.shape, -1, dtype=np.int32)
     numbers[truth] = np.arange(np.count_nonzero(truth))
     numbers = np.pad(numbers, radius, constant_values=-1)
-    down, right = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1)
-    length = np.hypot(down, right)
-    steps = (down * numbers.shape[1] + right)[np.argsort(length, kind="stable")][: np.count_nonzero(length <= distance)]
+    span = np.arange(-radius, radius + 1)
+    length = np.hypot(span[:, None], span).reshape(-1)
+    nearest = np.argsort(length, kind="stable")[: np.count_nonzero(length <= distance)]
+    steps = (span[:, None] * width + span).reshape(-1)[nearest]
     rows, columns = np.nonzero(found)
-    return _neighbours(numbers.reshape(-1), (rows + radius) * numbers.shape[1] + columns + radius, steps)
+    return _neighbours(numbers.reshape(-1), (rows + radius) * width + columns + radius, steps)
 
 
 @cache

@@ -101,6 +101,15 @@ class Task(ABC):
     def metric(self) -> Metric:
         """A new metric: ``update(logits, prepared target)`` and ``compute() -> {key: 0-d tensor}``."""
 
+    def evaluation_metric(self) -> Metric | None:
+        """A further metric, as :meth:`metric`, that is too slow for validation during training. Default: none."""
+        return None
+
+    @property
+    def reported(self) -> str:
+        """The figure of an evaluation that papers print. Default: ``primary``."""
+        return self.primary
+
     @abstractmethod
     def constant(self, targets: Iterable[Tensor]) -> Tensor:
         """The best answer that ignores the image, given prepared targets of any batch: logits (channels,).

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 
 from mtmamba.losses import IGNORE
+from mtmamba.metrics import MAX_DISTANCE
 from mtmamba.tasks.base import Task
 from mtmamba.tasks.colors import voc_colormap
 from mtmamba.tasks.continuous import Depth, Normals, Regression
@@ -78,11 +79,17 @@ def _human_parts() -> Segmentation:
 
 
 def _nyudv2() -> list[Task]:
-    return [_segmentation("nyudv2"), Depth(), Normals(), Edge()]
+    return [_segmentation("nyudv2"), Depth(), Normals(), Edge(max_distance=MAX_DISTANCE["nyudv2"], truth="labels")]
 
 
 def _pascal_context() -> list[Task]:
-    return [_segmentation("pascal_context"), _human_parts(), Saliency(), Normals(), Edge()]
+    return [
+        _segmentation("pascal_context"),
+        _human_parts(),
+        Saliency(),
+        Normals(),
+        Edge(max_distance=MAX_DISTANCE["pascal_context"]),
+    ]
 
 
 def _cityscapes() -> list[Task]:
@@ -91,7 +98,7 @@ def _cityscapes() -> list[Task]:
 
 
 def _ade20k() -> list[Task]:
-    return [_segmentation("ade20k"), Edge()]
+    return [_segmentation("ade20k"), Edge(max_distance=MAX_DISTANCE["pascal_context"])]
 
 
 def _rooms() -> list[Task]:

@@ -26,7 +26,7 @@ class Depth(Task):
     """Distance, or disparity. Targets are float (B, 1, H, W), 255 ignored; maps are (B, H, W), above 0.
 
     Before :meth:`prepare`, a depth of 0 is one that was not measured. Disparities are left as they are: 0
-    is the sky and trains, as do the -1 of Cityscapes' missing pixels in the published recipe; neither
+    is the sky, as do the -1 of Cityscapes' missing pixels in the published recipe; neither
     counts in the metric.
 
     Attributes:

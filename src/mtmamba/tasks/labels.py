@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -169,11 +169,18 @@ class Saliency(_Probability):
 
 @dataclass(frozen=True)
 class Edge(_Probability):
-    """Boundaries. Targets are float (B, 1, H, W) in [0, 1], 255 ignored; maps are probabilities (B, H, W)."""
+    """Boundaries. Targets are float (B, 1, H, W) in [0, 1], 255 ignored; maps are probabilities (B, H, W).
+
+    Attributes:
+        max_distance: evaluation gives odsF, oisF and AP too, with edges matched within this share of the diagonal.
+        truth: what odsF takes targets for: "boundaries", or "labels" of regions, as the protocol does on NYUDv2.
+    """
 
     name: str = "edge"
     channels: int = 1
     _: KW_ONLY
+    max_distance: float | None = None
+    truth: Literal["labels", "boundaries"] = "boundaries"
     unit: str = "probability"
     primary: str = "pixelF"
     higher_is_better: bool = True
@@ -193,6 +200,17 @@ class Edge(_Probability):
     def metric(self) -> Metric:
         """:class:`mtmamba.metrics.PixelBoundaryMetric`."""
         return metrics.PixelBoundaryMetric(self.name)
+
+    def evaluation_metric(self) -> Metric | None:
+        """:class:`mtmamba.metrics.BoundaryMetric`, where there is a tolerance."""
+        if self.max_distance is None:
+            return None
+        return metrics.BoundaryMetric(self.name, self.max_distance, targets=self.truth)
+
+    @property
+    def reported(self) -> str:
+        """odsF where there is a tolerance."""
+        return self.primary if self.max_distance is None else "odsF"
 
     def constant(self, targets: Iterable[Tensor]) -> Tensor:
         """The logit of the share of edges."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from rich.progress import track
 from torch import Tensor
-from torchmetrics import Metric
 
 from mtmamba.data.module import SceneDataModule
 from mtmamba.models.mtmamba import MTMamba
@@ -29,7 +29,7 @@ def evaluate(
     device: str | torch.device,
     progress: bool,
     views: Views | None = None,
-    further: Mapping[str, Metric] | None = None,
+    save: Path | None = None,
 ) -> Results:
     """Metrics of ``model``, pooled over all pixels of the set, and over all processes where several were launched.
 
@@ -39,7 +39,7 @@ def evaluate(
         device: where to compute.
         progress: show a bar.
         views: flips and scales of each image to average over; None: the image itself.
-        further: more metrics, per task; their figures stand beside the task's own.
+        save: directory for every answer as its task stores it, SAVE/TASK/ID.png or .npy, without padding.
 
     Raises:
         ValueError: there are no batches, or a batch lacks a task of the model's.
@@ -47,21 +47,26 @@ def evaluate(
     model = model.to(device).eval()
     metrics = {task.name: task.metric().to(device) for task in model.tasks}
     views = views or Views()
-    more = {name: metric.to(device) for name, metric in (further or {}).items()}
+    slow = {task.name: metric.to(device) for task in model.tasks if (metric := task.evaluation_metric())}
     seen = 0
     for batch in _shown(batches, "evaluating", progress):
         seen += len(batch["image"])
-        for name, logits in views(model, batch["image"].to(device)).items():
+        answers = views(model, batch["image"].to(device))
+        for name, logits in answers.items():
             if name not in batch:
-                raise ValueError(f"the data has no {name}; it has {', '.join(sorted(set(batch) - {'image', 'id'}))}")
+                raise ValueError(
+                    f"the data has no {name}; it has {', '.join(sorted(set(batch) - {'image', 'id', 'padding'}))}"
+                )
             target = batch[name].to(device)
             metrics[name].update(logits, target)
-            if name in more:
-                more[name].update(logits, target)
+            if name in slow:
+                slow[name].update(logits, target)
+        if save is not None:
+            _save(answers, model.tasks, batch, save)
     if not seen and not dist.is_initialized():  # of several processes, some may have no share
         raise ValueError("there are no images to evaluate on")
     results = {name: _floats(metric.compute()) for name, metric in metrics.items()}
-    for name, metric in more.items():
+    for name, metric in slow.items():
         results[name] |= _floats(metric.compute())
     return results
 
@@ -111,6 +116,15 @@ def make_data(spec: dict[str, Any], overrides: dict[str, Any] | None = None) -> 
         return kind(**arguments)
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def _save(answers: dict[str, Tensor], tasks: Sequence[Task], batch: dict[str, Any], folder: Path) -> None:
+    for task in tasks:
+        for answer, name, borders in zip(answers[task.name], batch["id"], batch["padding"].tolist(), strict=True):
+            left, right, top, bottom = borders
+            H, W = answer.shape[-2:]
+            inside = answer[None, :, top : H - bottom, left : W - right]
+            task.save(task.decode(inside)[0], folder / task.name / name)
 
 
 def _shown(batches: Iterable[Any], text: str, progress: bool, total: int | None = None) -> Iterable[Any]:

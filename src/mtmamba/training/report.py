@@ -23,7 +23,7 @@ def screen(results: Results, tasks: Sequence[Task], constant: Results | None = N
         column.justify = "right"
     for task in tasks:
         for key, value in results[task.name].items():
-            row = [task.name, f"[bold]{key}[/]" if key == task.primary else key, f"{value:.4f}"]
+            row = [task.name, f"[bold]{key}[/]" if key == task.reported else key, f"{value:.4f}"]
             if constant is not None and key in constant[task.name]:
                 base = constant[task.name][key]
                 row += [f"{base:.4f}", f"{value / base:.2f}x" if base else "-"]
@@ -45,7 +45,7 @@ def latex(results: Results, tasks: Sequence[Task]) -> str:
     """One row of a paper's table: each task's own number under its name, in percent where it is a fraction."""
     names, values = [], []
     for task in tasks:
-        key = task.primary
+        key = task.reported
         arrow = r"$\uparrow$" if task.higher_is_better else r"$\downarrow$"
         fraction = task.higher_is_better  # mIoU, maxF, odsF; errors have units
         unit = r" [\%]" if fraction else ""
@@ -66,17 +66,17 @@ def delta_m_against(results: Results, baseline: Path, tasks: Sequence[Task]) -> 
     """
     try:
         before = json.loads(baseline.read_text(encoding="utf-8"))["metrics"]
-        numbers = {task.name: before[task.name][task.primary] for task in tasks}
+        numbers = {task.name: before[task.name][task.reported] for task in tasks}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{baseline} has not every task's metric, as `mtmamba eval --json` writes it: {error}"
         ) from error
-    own = {task.name: results[task.name][task.primary] for task in tasks}
+    own = {task.name: results[task.name][task.reported] for task in tasks}
     return delta_m(own, numbers, {task.name: task.higher_is_better for task in tasks})
 
 
 def _arrow(task: Task, key: str) -> str:
-    if key != task.primary:
+    if key != task.reported:
         return ""
     return " ↑" if task.higher_is_better else " ↓"
 
