@@ -15,6 +15,7 @@ from tests.models.test_official import published_state, write
 
 COMMANDS = (
     *(["train"], ["eval"], ["predict"], ["info"], ["convert"], ["rooms", "preview"], ["rooms", "write"], ["bench"]),
+    *(["eval-edges"], ["data", "check"]),
     *(["bench", "scan"], ["bench", "model"], ["bench", "scaling"]),
 )
 

@@ -44,7 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reason(error: Exception) -> str:
     """One line. Where jsonargparse lists why each type of a union did not fit, the reason that one of ours gave."""
-    reasons = [line.strip().removeprefix("- ") for line in str(error).splitlines() if line.strip().startswith("- ")]
+    reasons: list[str] = []
+    for line in map(str.strip, str(error).splitlines()):
+        if line.startswith("- "):
+            reasons.append(line.removeprefix("- "))
+        elif reasons and not line.startswith("Given value"):
+            reasons[-1] += f" {line}"
     ours = [reason for reason in reasons if not reason.startswith("Expected a")]
     return " ".join((ours[0] if ours else str(error)).split())
 
@@ -242,6 +247,7 @@ def _data_check(options: argparse.Namespace) -> None:
 
 
 def _eval_edges(options: argparse.Namespace) -> None:
+    from mtmamba.data.files import read_list
     from mtmamba.metrics import MAX_DISTANCE, evaluate_folders
 
     distance = options.max_distance or MAX_DISTANCE[options.dataset]
@@ -250,6 +256,7 @@ def _eval_edges(options: argparse.Namespace) -> None:
         options.truth,
         distance,
         targets="boundaries" if options.boundaries else "labels",
+        stems=read_list(options.list) if options.list else None,
         progress=sys.stderr.isatty(),
         workers=options.workers,
     )
@@ -389,6 +396,7 @@ def _parser() -> argparse.ArgumentParser:
     distance = edges.add_mutually_exclusive_group(required=True)
     distance.add_argument("--dataset", choices=("nyudv2", "pascal_context"), help="whose tolerance to take")
     distance.add_argument("--max-distance", type=float, metavar="D", help="tolerance as a share of the diagonal")
+    edges.add_argument("--list", type=Path, metavar="FILE", help="only these images: names, one per line")
     edges.add_argument("--boundaries", action="store_true", help="truth is lines of 255 on 0, not labels of regions")
     edges.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     edges.add_argument("--json", type=Path, help="write the figures there too")

@@ -121,7 +121,7 @@ def test_workers_change_nothing():
 
 def test_only_some_tasks():
     data = small_rooms(only=["depth"])
-    assert set(next(iter(data.val_dataloader()))) == {"image", "depth", "id"}
+    assert set(next(iter(data.val_dataloader()))) == {"image", "depth", "id", "padding"}
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_tasks_by_configuration():
 def test_transform_survives_tasks_without_target():
     """A sample without some task's target goes through; the task is simply absent."""
     sample = {"image": tv_tensors.Image(torch.zeros(3, 8, 8, dtype=torch.uint8))}
-    assert set(train_transform(benchmark("rooms"))(sample)) == {"image"}
+    assert set(train_transform(benchmark("rooms"))(sample)) == {"image", "padding"}

@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from mtmamba.training.checkpoints import AtomicCheckpointIO, newest
 
@@ -188,3 +190,17 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
         saved(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["step"] == 1
+
+
+def test_two_processes_predict_each_photograph_once_and_go_on_later(both, tmp_path):
+    run, _ = both["one"]
+    photos, maps = tmp_path / "photos", tmp_path / "maps"
+    photos.mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((32, 40, 3), 60 * index, np.uint8)).save(photos / f"p{index}.png")
+    said = call("predict", run, photos, "--out", maps, "--device", "cpu", processes=2)
+    assert sorted(re.findall(r"(p\d)\.png:", said)) == ["p0", "p1", "p2"]
+    assert {path.name for path in maps.glob("*_panel.png")} == {f"p{index}_panel.png" for index in range(3)}
+    (maps / "p1_panel.png").unlink()  # as if stopped there
+    said = call("predict", run, photos, "--out", maps, "--device", "cpu", "--skip-existing")
+    assert re.findall(r"(p\d)\.png:", said) == ["p1"]

@@ -148,6 +148,11 @@ def test_saved_edges_get_the_figures_of_the_evaluation(disk, tmp_path):
 def test_own_data(disk, tmp_path):
     root = disk / "folder"
     (root / "depth" / "train_000001.npy").unlink()  # a target that is missing for one image is allowed
+    for path in root.glob("*/val_000001.*"):  # images may differ in size
+        if path.suffix == ".npy":
+            np.save(path, np.load(path)[:32, :40])
+        else:
+            Image.fromarray(np.array(Image.open(path))[:32, :40]).save(path)
     own = {
         "model.tasks": root / "tasks.yaml",
         "data.root": root,
@@ -182,9 +187,26 @@ def test_check_names_the_file(disk, tmp_path, capsys):
     assert str(broken) in capsys.readouterr().out
 
 
-def test_a_dataset_that_is_not_there_shows_before_training(tmp_path):
-    assert main(["train", "nyudv2_mtmamba", "--out", str(tmp_path / "o"), *options(**{"data.root": tmp_path})]) == 2
+def test_a_root_that_was_not_given_is_named(tmp_path, capsys):
+    assert main(["train", "nyudv2_mtmamba", "--out", str(tmp_path / "o")]) == 2
+    assert "required: root" in capsys.readouterr().err
+
+
+def test_a_dataset_that_is_not_there_shows_before_an_encoder_is_fetched(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("timm.create_model", lambda *a, **k: pytest.fail("the model was made first"))
+    assert main(["train", "nyudv2_mtmamba", "--out", str(tmp_path / "o"), "--data.root", str(tmp_path / "no")]) == 2
+    assert f"{tmp_path / 'no'}: missing" in capsys.readouterr().err
     assert not (tmp_path / "o" / "checkpoints").exists()
+
+
+def test_an_encoder_that_cannot_be_fetched_names_the_way_out(disk, tmp_path, capsys, monkeypatch):
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setattr("timm.create_model", offline)
+    root = str(disk / "nyudv2")
+    assert main(["train", "nyudv2_mtmamba", "--out", str(tmp_path / "o"), "--data.root", root]) == 2
+    assert "--model.pretrained FILE" in capsys.readouterr().err
 
 
 def test_edges_on_disk_get_the_figures_of_the_metric(tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
@@ -36,7 +36,7 @@ class RandomScale:
         low, high = self.limits
         factor = low + (high - low) * float(torch.rand(()))
         size = [max(1, int(side * factor)) for side in sample["image"].shape[-2:]]
-        scaled = {**sample, "image": F.resize(sample["image"], size, antialias=False)}
+        scaled = {**sample, "image": _bilinear(sample["image"], size)}
         for task in self.tasks:
             if task.name in sample:
                 # not v2's own resize of masks: float targets must not be cast
@@ -120,7 +120,7 @@ class ResizeImage:
         self.size = size
 
     def __call__(self, sample: Sample) -> Sample:
-        return {**sample, "image": F.resize(sample["image"], list(self.size), antialias=False)}
+        return {**sample, "image": _bilinear(sample["image"], list(self.size))}
 
 
 class ToModel:
@@ -193,6 +193,12 @@ def eval_transform(tasks: Sequence[Task], size: Size | None = None, resize: bool
             raise ValueError("there is no size to resize images to")
         return compose([ResizeImage(size), ToModel(tasks)])
     return ToModel(tasks, size)
+
+
+def _bilinear(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """(3, H, W) uint8 at another size, through float32: torch's way for uint8 fails for sides of one pixel."""
+    resized = interpolate(image[None].float(), size=list(size), mode="bilinear", align_corners=False)[0]
+    return tv_tensors.Image(resized.round().to(torch.uint8))
 
 
 def _nearest(target: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

@@ -72,6 +72,13 @@ class Encoder(nn.Module):
             return timm.create_model(name, features_only=True, out_indices=indices, pretrained=pretrained, **options)
         except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
             raise ValueError(f"timm cannot make a feature pyramid of {name!r} with {options}: {error}") from error
+        except OSError as error:
+            if not pretrained:
+                raise
+            raise OSError(
+                f"cannot fetch the weights of {name!r} from timm's hub ({str(error).splitlines()[0]}); without a "
+                f"connection, give a file that has them: --model.pretrained FILE, or pretrained=FILE"
+            ) from error
 
     def _check_pyramid(self) -> None:
         steps = list(zip(self.strides, self.strides[1:], strict=False))

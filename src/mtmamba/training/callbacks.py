@@ -111,7 +111,9 @@ class PictureLogger(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and self._rows:
                 names = ", ".join(task.name for task in pl_module.tasks)  # type: ignore[union-attr]
-                picture = make_grid(self._rows, nrow=1, padding=2)
+                size = self._rows[0].shape[-2:]  # images may differ in theirs
+                rows = [torch.nn.functional.interpolate(row[None], size=size)[0] for row in self._rows]
+                picture = make_grid(rows, nrow=1, padding=2)
                 logger.experiment.add_image(f"answer above truth: {names}", picture, trainer.global_step)
 
 

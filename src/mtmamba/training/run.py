@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from mtmamba.data.module import SceneDataModule
 from mtmamba.training.callbacks import PictureLogger, RandomStates, progress_callback
 from mtmamba.training.checkpoints import AtomicCheckpointIO, newest
+from mtmamba.training.evaluate import make_data
 from mtmamba.training.module import MultiTaskModule
 
 
@@ -109,6 +110,11 @@ def _cli_in(out: Path) -> type[LightningCLI]:
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.link_arguments("model.tasks", "data.init_args.tasks")
             parser.link_arguments("model.only", "data.init_args.only")
+
+        def before_instantiate_classes(self) -> None:
+            make_data(self._get(self.config, "data").as_dict()).setup(
+                "fit"
+            )  # what is wrong with it shows before an encoder is fetched
 
         def instantiate_trainer(self, **options: Any) -> Trainer:
             if self._get(self.config_init, "trainer.logger") is None:
