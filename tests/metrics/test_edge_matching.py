@@ -1,6 +1,8 @@
 """Boundary matching against brute force, and odsF of made-up predictions."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -338,3 +340,29 @@ def test_boundaries_of_0_and_1_are_refused(folders):
     Image.fromarray(np.eye(40, 48, dtype=np.uint8)).save(truth / "0.png")
     with pytest.raises(ValueError, match=r"0\.png: no pixel above 127"):
         evaluate_folders(found, truth, 0.02, targets="boundaries", stems=["0"], progress=False)
+
+
+def test_without_numba_the_figures_are_the_same():
+    code = """
+import sys, warnings
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+warnings.simplefilter("ignore")
+import numpy as np, mtmamba
+mtmamba.create_model("mtmamba", "nyudv2", encoder="resnet10t", image_size=(64, 64), states=2)
+from mtmamba.metrics import edge_matching
+map = np.random.default_rng(0).random((12, 14))
+truth = edge_matching.true_edges(np.kron(np.eye(3), np.ones((4, 5)))[:, :14])
+counts = edge_matching.count_matches(edge_matching.suppress(map), truth, 2.5)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    edge_matching._mention_missing.cache_clear()
+    edge_matching.count_matches(map, truth, 1.0)
+assert "without Numba" in str(said[0].message), said
+print(counts.matched.tolist(), counts.found.tolist(), counts.truth)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    truth = true_edges(np.kron(np.eye(3), np.ones((4, 5)))[:, :14])
+    counts = count_matches(suppress(np.random.default_rng(0).random((12, 14))), truth, 2.5)
+    assert counts.matched.max() > 0
+    assert done.stdout.strip() == f"{counts.matched.tolist()} {counts.found.tolist()} {counts.truth}"

@@ -15,14 +15,19 @@ and Suen, "Thinning methodologies", PAMI 1992 (thinning, after Guo and Hall, CAC
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
+
+try:
+    import numba
+except ImportError:  # the kernels are plain Python then
+    numba = None  # type: ignore[assignment]
 
 THRESHOLDS = np.concatenate(([0.001], np.arange(1, 100) / 100, [0.999]))
 """Cuts of odsF, (101,): a pixel passes where its value is larger."""
@@ -42,10 +47,12 @@ class Counts(NamedTuple):
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile at the first call, without the GIL; the machine code is kept on disk where there is a place for it."""
+    if numba is None:
+        return function
     try:
-        return njit(cache=True, nogil=True)(function)
+        return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no writable place: compiled anew in every process
-        return njit(nogil=True)(function)
+        return numba.njit(nogil=True)(function)
 
 
 def suppress(probability: np.ndarray) -> np.ndarray:
@@ -181,11 +188,20 @@ def count_matches(suppressed: np.ndarray, truth: np.ndarray, distance: float) ->
     Raises:
         ValueError: for shapes that differ, or a distance below 0.
     """
+    _mention_missing()
     starts, candidates = _candidates(suppressed > THRESHOLDS[0], truth, distance)
     padded = np.pad(np.asarray(suppressed, dtype=np.float64), 1)
     total = int(np.count_nonzero(truth))
     matched, found = _sweep(padded, THRESHOLDS, starts, candidates, total, _thinning_table())
     return Counts(matched, found, total)
+
+
+@cache
+def _mention_missing() -> None:
+    """Once."""
+    if numba is None:
+        text = "without Numba boundaries are matched by plain Python: the same figures, but minutes per image"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def _assign(rows: np.ndarray, columns: np.ndarray, lengths: np.ndarray, distance: float) -> np.ndarray:
