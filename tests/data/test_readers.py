@@ -17,13 +17,13 @@ from scipy.io import savemat
 from torchvision import tv_tensors
 
 from mtmamba.data import files, pascal_context
-from mtmamba.data.ade20k import label_edges
 from mtmamba.data.datasets import DATASETS, open_dataset
 from mtmamba.data.files import DataError, FilesDataset, layout_tables
 from mtmamba.data.folder import folder_tasks
 from mtmamba.data.rooms import render_room, write_rooms
 from mtmamba.data.rooms.dataset import target as room_target
 from mtmamba.data.rooms.layouts import BASELINE, CITYSCAPES, CONTEXT, NYU, VOC
+from mtmamba.metrics.edge_matching import true_edges
 from mtmamba.tasks import CLASS_NAMES, Depth, Regression, Segmentation, Task, benchmark
 
 SIZE = (32, 48)
@@ -265,20 +265,20 @@ def test_ade20k(written: Path) -> None:
     for k, sample in enumerate(dataset[k] for k in range(2)):
         raw = render_room(SEED, k, SIZE, "train")["semseg"].astype(int) * 8
         same(sample["semseg"], np.where(raw == 0, 255, raw - 1))
-        same(sample["edge"], label_edges(raw)[None])
+        same(sample["edge"], true_edges(raw)[None].astype(np.float32))
 
 
-def test_label_edges() -> None:
+def test_edges_of_labels() -> None:
     labels = np.zeros((7, 9), int)
     labels[:, 4:] = 3
-    edges = label_edges(labels)
-    assert edges.dtype == np.float32
+    edges = true_edges(labels)
+    assert edges.dtype == bool
     assert edges.sum() == 7
     assert (edges[:, 3] == 1).all()
-    assert label_edges(np.ones((5, 5), int)).sum() == 0
+    assert true_edges(np.ones((5, 5), int)).sum() == 0
     dot = np.zeros((5, 5), int)
     dot[2, 2] = 1
-    assert np.argwhere(label_edges(dot)).tolist() == [[2, 1]]  # of a 2x2 block, as the lower right neighbour counts
+    assert np.argwhere(true_edges(dot)).tolist() == [[2, 1]]  # of a 2x2 block, as the lower right neighbour counts
 
 
 def test_folder(written: Path, rooms: dict[str, list[Room]]) -> None:

@@ -75,6 +75,10 @@ def write_ade20k(root: Path) -> None:
             )
 
 
+def test_no_recipe_is_left_untested():
+    assert set(recipes()) == {*PUBLISHED, *MODERN, "folder", "demo", "debug"}
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_numbers(name):
     content = yaml.safe_load(recipes()[name].read_text())

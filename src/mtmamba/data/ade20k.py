@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from skimage.morphology import thin
 
 from mtmamba.data.files import FilesDataset, Target, read_labels, unused, visible
 from mtmamba.data.nyudv2 import from_one
+from mtmamba.metrics.edge_matching import true_edges
 from mtmamba.tasks import Task, benchmark
 
 FOLDERS = {"train": "training", "val": "validation"}
@@ -49,7 +49,7 @@ class ADE20K(FilesDataset):
     def read_target(self, task: Task, name: str) -> Target:
         path = self.root / "annotations" / FOLDERS[self.split] / f"{name}.png"
         labels = read_labels(path)
-        return Target(from_one(labels) if task.name == "semseg" else label_edges(labels), path)
+        return Target(from_one(labels) if task.name == "semseg" else true_edges(labels).astype(np.float32), path)
 
     def unlisted(self) -> list[Path]:
         """Annotations without an image."""
@@ -58,16 +58,3 @@ class ADE20K(FilesDataset):
             for split in self.splits()
             for path in unused(self.root / "annotations" / FOLDERS[split], "*.png", set(self.list_names(split)))
         ]
-
-
-def label_edges(labels: np.ndarray) -> np.ndarray:
-    """Boundaries of a label map (H, W): 1 where a pixel differs from its right, lower or lower-right neighbour.
-
-    Returns:
-        (H, W) float32 of 0 and 1, thinned to lines of one pixel.
-    """
-    differs = np.zeros(labels.shape, bool)
-    differs[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    differs[:-1] |= labels[:-1] != labels[1:]
-    differs[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
-    return thin(differs).astype(np.float32)

@@ -25,9 +25,9 @@ from mtmamba.tasks.colors import RGB
 class Depth(Task):
     """Distance, or disparity. Targets are float (B, 1, H, W), 255 ignored; maps are (B, H, W), above 0.
 
-    Before :meth:`prepare`, a depth of 0 is one that was not measured. Disparities are left as they are: 0
-    is the sky, as do the -1 of Cityscapes' missing pixels in the published recipe; neither
-    counts in the metric.
+    Before :meth:`prepare`, a depth of 0 is one that was not measured. Disparities are left as they are: 0 is
+    the sky, and -1 a missing pixel of Cityscapes, on which the published recipe trains too; neither counts in
+    the metric.
 
     Attributes:
         disparity: whether values shrink with distance; ``fill`` should be 255 then, as 0 is a value.

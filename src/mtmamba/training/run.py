@@ -112,9 +112,8 @@ def _cli_in(out: Path) -> type[LightningCLI]:
             parser.link_arguments("model.only", "data.init_args.only")
 
         def before_instantiate_classes(self) -> None:
-            make_data(self._get(self.config, "data").as_dict()).setup(
-                "fit"
-            )  # what is wrong with it shows before an encoder is fetched
+            data = make_data(self._get(self.config, "data").as_dict())
+            data.setup("fit")  # what is wrong with it shows before an encoder is fetched
 
         def instantiate_trainer(self, **options: Any) -> Trainer:
             if self._get(self.config_init, "trainer.logger") is None:
