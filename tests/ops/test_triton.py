@@ -50,17 +50,19 @@ def test_parts_of_routes_chunks_and_groups_one_at_a_time(monkeypatch):
     monkeypatch.setattr(triton, "BACKWARD_BYTES", 1)
     parts = answer_and_gradients(on_device(inputs), "triton")
     assert all(torch.equal(a, b) for a, b in zip(parts, whole, strict=True))
-    monkeypatch.setattr(triton, "BACKWARD_WARPS", 1)
+    few = triton.BackwardConstants(tile=16, programs=1)
+    monkeypatch.setattr(
+        triton.tuning, "choose", lambda kernel, _, __, default, ___: few if kernel == "backward" else default
+    )
     for a, b in zip(answer_and_gradients(on_device(inputs), "triton"), whole, strict=True):
         assert relative_difference(a, b) < 1e-5
 
 
-@pytest.mark.parametrize("tile", [8, 16])
-def test_tiles(tile, monkeypatch):
-    monkeypatch.setattr(triton, "FORWARD_TILES", (tile,))
-    inputs = make_inputs(3, 3, G=1, B=1, D=17, N=2)
-    got = selective_scan_2d(*on_device(inputs), backend="triton").cpu()
-    assert relative_difference(got, selective_scan_2d(*inputs, backend="reference")) < 1e-5
+@pytest.mark.parametrize("choice", range(6))
+def test_all_that_tuning_may_choose(choice, monkeypatch):
+    assert len(triton.FORWARD_SPACE) == len(triton.BACKWARD_SPACE) == 6
+    monkeypatch.setattr(triton.tuning, "choose", lambda _, __, space, *___: space[choice])
+    assert_right(make_inputs(3, 3, G=1, B=1, D=17, N=2), 2e-5)
 
 
 def test_nothing_is_left_unwritten():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,9 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     command.add_argument("--repeats", type=int, default=10, help="samples per contender, at most (10)")
     command.add_argument("--seconds", type=float, default=3.0, help="of samples per contender, at most (3)")
+    command.add_argument(
+        "--tune", action="store_true", help="on a GPU, first choose the scan's constants, and keep them"
+    )
     command.add_argument("--quick", action="store_true", help="tiny sizes, one sample: does everything run?")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     command.set_defaults(parser=command)
@@ -158,6 +162,8 @@ def _common(options: argparse.Namespace) -> tuple[torch.device, Effort, str]:
         )
     if device.index is not None:
         torch.cuda.set_device(device)  # events are recorded there
+    if options.tune:
+        os.environ["MTMAMBA_AUTOTUNE"] = "1"
     effort = Effort(1, 0.01) if options.quick else Effort(options.repeats, options.seconds)
     return device, effort, _command_line(options)
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,18 +32,33 @@ import triton
 from torch import Tensor
 
 from mtmamba.ops.routes import NUM_ROUTES
-from mtmamba.ops.triton import kernels
+from mtmamba.ops.triton import kernels, tuning
 
 SEGMENT = 64  # steps from one kept h to the next; a multiple of 8
-STAGES = 4  # of a forward walk: eight steps are computed while those of the next STAGES - 1 loads are under way
-FORWARD_TILES = (16, 8)  # channels of a program: the first that gives FORWARD_WARPS programs
-FORWARD_WARPS = 768
-BACKWARD_TILE = 16
-BACKWARD_WARPS = 2112  # programs that the chunks are made for: four for each of the 4 schedulers of 132 multiprocessors
+FORWARD_WARPS = 768  # programs that make wide tiles worth while, where nothing was timed
 WIDEST_TILE = 16  # channels are padded to a multiple of it
 FORWARD_BYTES = 2**26  # of the buffers that a forward walk reads at once
 BACKWARD_BYTES = 2**28  # of the buffers of the groups whose backward is run at once
 LOG2E = 1.4426950408889634
+
+
+class ForwardConstants(NamedTuple):
+    """Of a forward walk."""
+
+    tile: int  # channels of a program
+    stages: int  # eight steps are computed while those of the next stages - 1 loads are under way
+
+
+class BackwardConstants(NamedTuple):
+    """Of a backward walk."""
+
+    tile: int  # channels of a program
+    programs: int  # that the chunks are made for; 2112: four for each of the 4 schedulers of 132 multiprocessors
+
+
+#: What :mod:`mtmamba.ops.triton.tuning` may choose from.
+FORWARD_SPACE = tuple(ForwardConstants(tile, stages) for tile in (16, 8) for stages in (3, 4, 6))
+BACKWARD_SPACE = tuple(BackwardConstants(tile, programs) for tile in (16, 8) for programs in (1056, 2112, 4224))
 #: Triton's interpreter (TRITON_INTERPRET=1) runs the kernels on a CPU: slow, but the same code.
 DEVICES = ("cuda", "cpu") if triton.knobs.runtime.interpret else ("cuda",)
 
@@ -67,14 +83,20 @@ def forward(
         y = torch.empty((K, *u.shape), dtype=torch.float32, device=u.device)
         length = min(Lp, max(1, FORWARD_BYTES // (4 * M * K * (Dp + 2 * Np) * SEGMENT)) * SEGMENT)
         dt, BC = work.buffers(M * K, length)
-        tile = next((t for t in FORWARD_TILES if Dp % t == 0 and M * K * Dp // t >= FORWARD_WARPS), FORWARD_TILES[-1])
-        for start in range(0, Lp, length):
-            steps = min(length, Lp - start)
-            work.prepare(dt, BC, 0, K, start, steps)
-            kernels.walk[(Dp // tile, K, M)](
-                work.u, dt, BC, work.rate, work.skip, y, states, carry, start, steps, work.B, work.H, work.W, Lp,
-                D=work.D, Dp=Dp, K=K, N=Np, TILE=tile, SEGMENT=SEGMENT, STAGES=STAGES, KEEP=keep, num_warps=1,
-            )  # fmt: skip
+
+        def run(constants: ForwardConstants) -> None:
+            for start in range(0, Lp, length):
+                steps = min(length, Lp - start)
+                work.prepare(dt, BC, 0, K, start, steps)
+                kernels.walk[(Dp // constants.tile, K, M)](
+                    work.u, dt, BC, work.rate, work.skip, y, states, carry, start, steps, work.B, work.H, work.W, Lp,
+                    D=work.D, Dp=Dp, K=K, N=Np, TILE=constants.tile, SEGMENT=SEGMENT, STAGES=constants.stages,
+                    KEEP=keep, num_warps=1,
+                )  # fmt: skip
+
+        wide = M * K * Dp // WIDEST_TILE >= FORWARD_WARPS
+        default = ForwardConstants(tile=16 if wide else 8, stages=4)
+        run(tuning.choose(f"forward keep={keep}", work.sizes, FORWARD_SPACE, default, run))
     return y, states
 
 
@@ -97,18 +119,20 @@ def backward(
     for first in range(0, G, groups):
         part = slice(first, first + groups)
         with _on(u):
-            parts.append(_backward(grad_y[part], states[first * B : (first + groups) * B], *(t[part] for t in inputs)))
+            work = _Work(*(t[part] for t in inputs))
+            run = functools.partial(_backward, work, grad_y[part], states[first * B : (first + groups) * B])
+            default = BackwardConstants(tile=16, programs=2112)
+            parts.append(run(tuning.choose("backward", work.sizes, BACKWARD_SPACE, default, run)))
     return tuple(torch.cat(grads) if len(grads) > 1 else grads[0] for grads in zip(*parts, strict=True))
 
 
-def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+def _backward(work: _Work, grad_y: Tensor, states: Tensor, constants: BackwardConstants) -> tuple[Tensor, ...]:
     """Gradients of some groups: of everything that they have."""
-    work = _Work(*inputs)
     G, B, H, W, L, D, N, R = work.G, work.B, work.H, work.W, work.L, work.D, work.N, work.R
     K, M, Lp, Dp, Np = NUM_ROUTES, work.M, work.Lp, work.Dp, work.Np
-    tile = BACKWARD_TILE
+    tile = constants.tile
     tiles, segments = Dp // tile, Lp // SEGMENT
-    per_chunk = max(1, segments * M * tiles // BACKWARD_WARPS)
+    per_chunk = max(1, segments * M * tiles // constants.programs)
     chunks = triton.cdiv(segments, per_chunk)
     empty = functools.partial(torch.empty, dtype=torch.float32, device=grad_y.device)
 
@@ -147,10 +171,10 @@ def _backward(grad_y: Tensor, states: Tensor, *inputs: Tensor) -> tuple[Tensor, 
         low = low_and_one[..., k, :].flatten(1, 2)
         of_route.append((torch.bmm(dz.transpose(1, 2), low), dA.reshape(G, -1, Dp, Np).sum(1)))
     dW, to_A = (torch.stack(of, dim=1) for of in zip(*of_route, strict=True))
-    dA_log = to_A[..., :D, :N] * -torch.exp(inputs[4].detach().float())
+    dA_log = to_A[..., :D, :N] * -torch.exp(work.inputs[4].detach().float())
     dD_skip = dD.reshape(G, -1, 1, Dp).sum(1)[..., :D].expand(-1, K, -1)
     grads = (du, dproj, dW[..., :R], dW[..., R], dA_log, dD_skip)
-    return tuple(grad.reshape(t.shape).to(t.dtype).contiguous() for grad, t in zip(grads, inputs, strict=True))
+    return tuple(grad.reshape(t.shape).to(t.dtype).contiguous() for grad, t in zip(grads, work.inputs, strict=True))
 
 
 class _Work:
@@ -159,6 +183,7 @@ class _Work:
     def __init__(
         self, u: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D_skip: Tensor
     ) -> None:
+        self.inputs = (u, proj, dt_weight, dt_bias, A_log, D_skip)
         self.G, self.B, self.H, self.W, self.D = u.shape
         self.L, self.N, self.R = self.H * self.W, A_log.shape[-1], dt_weight.shape[-1]
         self.states_shape = states_shape(self.G, self.B, self.L, self.D, self.N)
@@ -171,6 +196,12 @@ class _Work:
         )
         rate = -torch.exp(A_log.detach().float()) * LOG2E  # for exp2
         self.rate = F.pad(rate, (0, self.Np - self.N, 0, self.Dp - self.D)).contiguous()
+
+    @property
+    def sizes(self) -> str:
+        """What constants are chosen for."""
+        types = " ".join(str(t.dtype).removeprefix("torch.") for t in (self.u, self.proj))
+        return f"{self.G}x{self.B}x{self.H}x{self.W}x{self.D} N={self.N} R={self.R} {types}"
 
     def buffers(self, rows: int, steps: int) -> tuple[Tensor, Tensor]:
         """For dt (rows, steps, Dp), B and C (rows, steps, 2 Np)."""
