@@ -46,13 +46,13 @@ if torch.cuda.is_available():
     PLACES += [("cuda", backend) for backend in available_backends("cuda")]
 
 
-@pytest.mark.parametrize(("device", "backend"), PLACES)
 def _widest_tile(kernel, sizes, space, default, run):
     channels = int(sizes.split()[0].split("x")[-1])
     padded = -(-channels // 16) * 16
     return default._replace(tile=next(tile for tile in (512, 256, 128, 64, 32, 16) if padded % tile == 0))
 
 
+@pytest.mark.parametrize(("device", "backend"), PLACES)
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name, device, backend, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # 10 bits of mantissa are not enough here
